@@ -1,0 +1,93 @@
+"""Exceptions, sorted by whose fault it is.
+
+A function that fails is not here: that is an `Outcome` (see `invocation`).
+`code` is the name a client sees in `x-amzn-ErrorType`; the HTTP status and the
+body's member that carries the text come from botocore's model, in `api/`.
+"""
+
+from __future__ import annotations
+
+
+class FnboxError(Exception):
+    """Root of every error that fnbox raises on purpose."""
+
+    code = "ServiceException"
+
+
+class CallerError(FnboxError):
+    """The request is wrong: a 4xx."""
+
+    code = "InvalidParameterValueException"
+
+    def __init__(self, message: str, **members: str) -> None:
+        """`members` join the error's body, as `Reason` does for a throttle."""
+        super().__init__(message)
+        self.message = message
+        self.members = members
+
+
+class ValidationError(CallerError):
+    """A constraint of the service model is broken."""
+
+    code = "ValidationException"
+
+
+class InvalidRequestContent(CallerError):
+    code = "InvalidRequestContentException"
+
+
+class NotFound(CallerError):
+    code = "ResourceNotFoundException"
+
+
+class Conflict(CallerError):
+    code = "ResourceConflictException"
+
+
+class PreconditionFailed(CallerError):
+    code = "PreconditionFailedException"
+
+
+class AccessDenied(CallerError):
+    code = "AccessDeniedException"
+
+
+class RequestTooLarge(CallerError):
+    code = "RequestEntityTooLargeException"
+
+
+class TooManyRequests(CallerError):
+    """No environment may be had. `members["Reason"]` is one of the model's ThrottleReason."""
+
+    code = "TooManyRequestsException"
+
+    def __init__(self, reason: str, message: str = "Rate Exceeded.") -> None:
+        super().__init__(message, Reason=reason)
+
+
+class ConfigurationError(FnboxError):
+    """The function cannot run as it is configured, whatever the payload: a 502."""
+
+    code = "InvalidRuntimeException"
+
+
+class EngineError(FnboxError):
+    """The container engine refused or failed."""
+
+
+class EngineUnavailable(EngineError):
+    """The container engine does not answer."""
+
+
+class ImageMissing(EngineError):
+    """An image that is needed is not on the engine."""
+
+    code = "InvalidRuntimeException"
+
+
+class EnvironmentFailed(FnboxError):
+    """An execution environment broke in a way that is not its function's doing."""
+
+
+class StartupError(FnboxError):
+    """The control plane cannot start; the text is one line that says what to do."""

@@ -1,0 +1,177 @@
+"""Every setting, and the only reader of the environment and of `fnbox.toml`.
+
+A setting `keep_alive` is read from the variable `FNBOX_KEEP_ALIVE`, else from
+`keep_alive = …` in the TOML file that `FNBOX_CONFIG` names (`./fnbox.toml` when
+unset and present), else from an alias that users of other tools know.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from sandbox.errors import StartupError
+
+
+def _setting(
+    default: Any, doc: str, *, alias: tuple[str, Callable[[str], Any]] | None = None
+) -> Any:
+    factory = default if callable(default) else lambda: default
+    return field(default_factory=factory, metadata={"doc": doc, "alias": alias})
+
+
+def _default_state_dir() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/fnbox")
+    return Path.home() / ".local" / "state" / "fnbox"
+
+
+def _default_max_environments() -> int:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(4, memory // (100 * 2**20))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an instance of fnbox was told. Times in seconds, sizes as their names say."""
+
+    host: str = _setting("127.0.0.1", "address that the control plane listens on")
+    port: int = _setting(4566, "port that the control plane listens on")
+    state_dir: Path = _setting(
+        _default_state_dir,
+        "where functions, queued events, logs and sockets are kept; by default "
+        "`/var/lib/fnbox` for root, else `~/.local/state/fnbox`",
+    )
+    account: str = _setting("000000000000", "account of callers whose access key is not 12 digits")
+    region: str = _setting("us-east-1", "region of callers whose request names none")
+    docker_host: str = _setting(
+        "unix:///var/run/docker.sock",
+        "address of the Docker Engine",
+        alias=("DOCKER_HOST", str),
+    )
+    keep_alive: float = _setting(
+        600.0,
+        "seconds that an idle environment is kept",
+        alias=("LAMBDA_KEEPALIVE_MS", lambda text: float(text) / 1000),
+    )
+    environment_timeout: float = _setting(
+        20.0,
+        "seconds that a container may take from its start until its init reports",
+        alias=("LAMBDA_RUNTIME_ENVIRONMENT_TIMEOUT", float),
+    )
+    wait_timeout: float = _setting(
+        60.0, "seconds that a call waits for an environment before it is throttled"
+    )
+    grace: float = _setting(30.0, "seconds that calls in flight may still take after SIGTERM")
+    account_concurrency: int = _setting(1000, "calls that one account may have running at once")
+    max_environments: int = _setting(
+        _default_max_environments,
+        "environments at most, busy and idle; by default one for each 100 MiB of memory",
+    )
+    min_free_memory: int = _setting(
+        512, "MiB of the machine's memory to keep free: below it idle environments are retired"
+    )
+    spares: int = _setting(
+        1,
+        "containers kept booted for each image in use, for quick cold starts; 0: none",
+    )
+    network: str = _setting(
+        "none",
+        "network of the functions' containers: `none`, or the name of a Docker network",
+        alias=("LAMBDA_DOCKER_NETWORK", str),
+    )
+    cpu: str = _setting(
+        "shared",
+        "`shared`: weighted by memory, at least one CPU each; `lambda`: exactly memory/1769 CPUs",
+    )
+    oci_runtime: str = _setting("", "OCI runtime of the containers, as `runsc`; empty: Docker's")
+    first_uid: int = _setting(
+        100000, "first of the user ids that environments run as, one each, up to max_environments"
+    )
+    runtime_images: dict[str, str] = _setting(
+        dict,
+        "images to use in place of those that fnbox builds, as `runtime=image,…` or a JSON object",
+        alias=("LAMBDA_RUNTIME_IMAGE_MAPPING", str),
+    )
+    log_bytes: int = _setting(
+        64 * 2**20, "bytes of log kept for each function; the oldest go first"
+    )
+    log_level: str = _setting("INFO", "level of the control plane's own log")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Read the settings; raises StartupError with one line about the first that is wrong."""
+        environ = os.environ if environ is None else environ
+        from_file = _read_file(environ)
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            variable = f"FNBOX_{item.name.upper()}"
+            alias = item.metadata["alias"]
+            raw: Any
+            if environ.get(variable):
+                source, raw = variable, environ[variable]
+            elif item.name in from_file:
+                source, raw = f"{item.name} in the settings file", from_file.pop(item.name)
+            elif alias and environ.get(alias[0]):
+                source, raw = alias[0], environ[alias[0]]
+                try:
+                    raw = alias[1](raw)
+                except ValueError as error:
+                    raise StartupError(f"{source}: {error}") from error
+            else:
+                continue
+            from_file.pop(item.name, None)
+            try:
+                values[item.name] = _convert(str(item.type), raw)
+            except ValueError as error:
+                raise StartupError(f"{source}={raw!r} cannot be used: {error}") from error
+        if from_file:
+            raise StartupError(f"the settings file names no setting of fnbox: {min(from_file)}")
+        values.update({name: value for name, value in overrides.items() if value is not None})
+        return cls(**values)
+
+    @property
+    def url(self) -> str:
+        """Where clients reach this instance."""
+        host = "127.0.0.1" if self.host in ("", "0.0.0.0", "::") else self.host
+        return f"http://{host}:{self.port}"
+
+
+def _read_file(environ: Mapping[str, str]) -> dict[str, Any]:
+    named = environ.get("FNBOX_CONFIG")
+    path = Path(named or "fnbox.toml")
+    if not named and not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StartupError(f"the settings file {path} cannot be read: {error}") from error
+
+
+def _convert(kind: str, raw: Any) -> Any:
+    if kind == "Path":
+        return Path(str(raw)).expanduser().absolute()
+    if kind == "int":
+        return int(raw)
+    if kind == "float":
+        return float(raw)
+    if kind == "dict[str, str]":
+        return _mapping(raw)
+    return str(raw)
+
+
+def _mapping(raw: Any) -> dict[str, str]:
+    if isinstance(raw, str) and raw.lstrip().startswith("{"):
+        import json
+
+        raw = json.loads(raw)
+    if isinstance(raw, dict):
+        return {str(key): str(value) for key, value in raw.items()}
+    pairs = [part.partition("=") for part in str(raw).split(",") if part.strip()]
+    if any(not separator for _, separator, _ in pairs):
+        raise ValueError("expected runtime=image pairs")
+    return {key.strip(): value.strip() for key, _, value in pairs}

@@ -1,0 +1,28 @@
+"""Work that would hold up the event loop.
+
+The control plane is served by one gevent worker, whose patched `threading` runs
+everything in one native thread. Hashing, unpacking and waiting for the disk go
+through `run_native`; in an unpatched process (most tests) it is a plain call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import gevent
+from gevent import monkey
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def run_native(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `function` in a native thread and wait for it without blocking the event loop.
+
+    The function must not touch locks, queues or sockets that greenlets share.
+    """
+    if not monkey.is_module_patched("threading"):
+        return function(*args, **kwargs)
+    result: T = gevent.get_hub().threadpool.apply(function, args, kwargs)
+    return result
