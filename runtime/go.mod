@@ -1,0 +1,3 @@
+module fnbox/init
+
+go 1.19

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A meter reads how much anonymous memory the container's processes hold, less
+// the init's own. tmpfs and page cache do not count: /tmp is not charged to the
+// function. Where no cgroup file can be read it says 0.
+type meter struct {
+	stat  *os.File
+	field []byte
+	oom   *os.File
+	own   *os.File
+
+	mu     sync.Mutex
+	peak   int64
+	buffer [8192]byte
+}
+
+func newMeter() *meter {
+	m := &meter{}
+	const v1, v2 = "/sys/fs/cgroup/memory/", "/sys/fs/cgroup/"
+	if file, err := os.Open(v1 + "memory.stat"); err == nil {
+		m.stat, m.field = file, []byte("total_rss ")
+		m.oom, _ = os.Open(v1 + "memory.oom_control")
+	} else if file, err := os.Open(v2 + "memory.stat"); err == nil {
+		m.stat, m.field = file, []byte("anon ")
+		m.oom, _ = os.Open(v2 + "memory.events")
+	}
+	m.own, _ = os.Open("/proc/self/statm")
+	return m
+}
+
+// sample returns the bytes in use now, and the most that any sample has seen.
+func (m *meter) sample() (now, peak int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now = value(m.read(m.stat), m.field)
+	if statm := bytes.Fields(m.read(m.own)); len(statm) > 2 && now > 0 {
+		now -= (number(statm[1]) - number(statm[2])) * int64(os.Getpagesize())
+	}
+	if now < 0 {
+		now = 0
+	}
+	if now > m.peak {
+		m.peak = now
+	}
+	return now, m.peak
+}
+
+// oomKills counts what the kernel has killed in this container for want of memory.
+func (m *meter) oomKills() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return value(m.read(m.oom), []byte("oom_kill "))
+}
+
+func (m *meter) read(file *os.File) []byte {
+	if file == nil {
+		return nil
+	}
+	// not ReadAt, which would read once more to see the end
+	n, err := syscall.Pread(int(file.Fd()), m.buffer[:], 0)
+	if err != nil {
+		return nil
+	}
+	return m.buffer[:n]
+}
+
+// value finds the number that follows a name at the beginning of a line.
+func value(text, name []byte) int64 {
+	for len(text) > 0 {
+		line := text
+		if end := bytes.IndexByte(text, '\n'); end >= 0 {
+			line, text = text[:end], text[end+1:]
+		} else {
+			text = nil
+		}
+		if bytes.HasPrefix(line, name) {
+			return number(line[len(name):])
+		}
+	}
+	return 0
+}
+
+func number(text []byte) int64 {
+	n, _ := strconv.ParseInt(string(text), 10, 64)
+	return n
+}
+
+// pause says how long a container with this much left may go unwatched, if it
+// fills memory at up to 2 GB/s.
+func pause(headroom int64) time.Duration {
+	const fastest, slowest = 5 * time.Millisecond, 100 * time.Millisecond
+	const bytesPerSecond = 2 << 30
+	switch {
+	case headroom < int64(fastest)*bytesPerSecond/int64(time.Second):
+		return fastest
+	case headroom > int64(slowest)*bytesPerSecond/int64(time.Second):
+		return slowest
+	}
+	return time.Duration(headroom * int64(time.Second) / bytesPerSecond)
+}
