@@ -89,5 +89,9 @@ class EnvironmentFailed(FnboxError):
     """An execution environment broke in a way that is not its function's doing."""
 
 
+class StorageError(FnboxError):
+    """The database or its disk failed: what was asked for has not been done."""
+
+
 class StartupError(FnboxError):
     """The control plane cannot start; the text is one line that says what to do."""

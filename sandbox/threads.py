@@ -8,7 +8,7 @@ through `run_native`; in an unpatched process (most tests) it is a plain call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import gevent
 from gevent import monkey
@@ -24,5 +24,18 @@ def run_native(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     """
     if not monkey.is_module_patched("threading"):
         return function(*args, **kwargs)
-    result: T = gevent.get_hub().threadpool.apply(function, args, kwargs)
+    # gevent prints what a job raises before it passes it on, so it is not let out there.
+    value, error = gevent.get_hub().threadpool.apply(_settle, (function, args, kwargs))
+    if error is not None:
+        raise error
+    result: T = value
     return result
+
+
+def _settle(
+    function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, BaseException | None]:
+    try:
+        return function(*args, **kwargs), None
+    except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        return None, error

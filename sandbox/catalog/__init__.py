@@ -1,0 +1,7 @@
+"""Functions, versions, aliases and their code: what is deployed, kept on disk, read from memory."""
+
+from sandbox.catalog.catalog import Catalog
+from sandbox.catalog.code_store import CodeStore
+from sandbox.catalog.records import Alias, Code, Function, Version
+
+__all__ = ["Alias", "Catalog", "Code", "CodeStore", "Function", "Version"]

@@ -1,0 +1,474 @@
+"""What is deployed: functions, their versions, aliases and code.
+
+Readers see a snapshot in memory: whole, immutable, without locks or the database. A change makes
+new records, commits them in one transaction and then swaps the snapshot: what was acknowledged is
+there after a crash, and nobody sees half of it. Requests are dicts of the API's members that have
+been checked for all that can be checked without looking here; errors carry Lambda's texts.
+Source: the Lambda API reference and observed answers.
+"""
+
+from __future__ import annotations
+
+import random as _random
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sandbox.catalog import documents, routing, storage
+from sandbox.catalog.code_store import CodeStore
+from sandbox.catalog.database import Database
+from sandbox.catalog.records import Alias, Code, Function, Version
+from sandbox.catalog.snapshot import Snapshot
+from sandbox.clock import Clock
+from sandbox.errors import CallerError, Conflict, NotFound, PreconditionFailed
+from sandbox.names import LATEST, FunctionKey, FunctionReference
+
+Request = Mapping[str, Any]
+F = TypeVar("F", Function, Function | None)
+
+
+class Catalog:
+    """Functions by account, region and name. Safe to be used by many threads."""
+
+    def __init__(
+        self,
+        database: Database,
+        code: CodeStore,
+        clock: Clock,
+        random: Callable[[], float] = _random.random,
+    ) -> None:
+        """`random` draws from [0, 1) for aliases that point to two versions."""
+        self.database = database
+        self.code = code
+        self._clock = clock
+        self._random = random
+        self._writing = threading.Lock()
+        self._callbacks: tuple[Callable[[FunctionKey], None], ...] = ()
+        self._snapshot = Snapshot.of(*database.transaction(storage.load))
+        self._packages: Counter[str] = Counter()
+        for function in self._snapshot.functions.values():
+            self._packages.update(_packages(function))
+        code.collect(self._packages)
+
+    @classmethod
+    def open(
+        cls,
+        state_dir: Path,
+        *,
+        clock: Clock,
+        database_url: str | None = None,
+        random: Callable[[], float] = _random.random,
+    ) -> Catalog:
+        """Open what is kept under `state_dir`, `fnbox.db` and `code/`, or create it.
+
+        With a `database_url` the rows are kept there instead. Raises StartupError.
+        """
+        database = Database(database_url) if database_url else Database.at(state_dir / "fnbox.db")
+        return cls(database, CodeStore(state_dir / "code", clock), clock, random)
+
+    def close(self) -> None:
+        """Close the database, the event queue's too."""
+        self.database.close()
+
+    # reading
+
+    def resolve(self, reference: FunctionReference) -> Version:
+        """The version that a call runs now; an alias with weights draws at each call.
+
+        While $LATEST is being updated it is the former one. A Pending version is returned too:
+        refusing it is the caller's part. NotFound names `$LATEST` where no qualifier was given.
+        """
+        function = self._snapshot.functions.get(reference.key)
+        qualifier = reference.qualifier or LATEST
+        if function is not None:
+            alias = function.aliases.get(qualifier)
+            if alias is not None:
+                draw = self._random() if alias.weights else 0.0
+                qualifier = alias.pick(draw)
+            if qualifier == LATEST:
+                return function.serving
+            if qualifier in function.versions:
+                return function.versions[qualifier]
+        raise _not_found(reference.key, qualifier)
+
+    def version(self, reference: FunctionReference) -> Version:
+        """The version that a question is about, for an alias its main one; else NotFound.
+
+        What to answer is `version.described(reference.qualifier)`.
+        """
+        key, qualifier = reference
+        function = self._snapshot.functions.get(key)
+        if function is not None:
+            alias = function.aliases.get(qualifier or LATEST)
+            name = alias.function_version if alias else qualifier or LATEST
+            if name in function.versions:
+                return function.versions[name]
+        raise _not_found(key, qualifier)
+
+    def function(self, key: FunctionKey) -> Function:
+        """NotFound when there is none."""
+        function = self._snapshot.functions.get(key)
+        if function is None:
+            raise _not_found(key)
+        return function
+
+    def functions(self, account: str, region: str) -> list[Function]:
+        """Sorted by name."""
+        snapshot = self._snapshot
+        names = snapshot.names.get((account, region), ())
+        return [snapshot.functions[FunctionKey(account, region, name)] for name in names]
+
+    def alias(self, key: FunctionKey, name: str) -> Alias:
+        """NotFound when the function or the alias is not there."""
+        alias = self.function(key).aliases.get(name)
+        if alias is None:
+            raise NotFound(f"Cannot find alias arn: {key.qualified(name)}")
+        return alias
+
+    def tags(self, reference: FunctionReference) -> Mapping[str, str]:
+        """NotFound when the function is not there."""
+        return self.function(reference.key).tags
+
+    def unsettled(self) -> list[tuple[FunctionKey, str]]:
+        """All versions that wait for `activate`: at the start those that the last run left."""
+        functions = self._snapshot.functions.values()
+        return [(function.key, name) for function in functions for name in function.unsettled]
+
+    def on_change(self, callback: Callable[[FunctionKey], None]) -> None:
+        """Have `callback` called after each change of a function, creation and deletion too.
+
+        It runs in the thread that made the change, which holds no lock, and must be quick.
+        """
+        self._callbacks = (*self._callbacks, callback)
+
+    # functions and versions
+
+    def create_function(
+        self, key: FunctionKey, request: Request, *, image_id: str | None = None
+    ) -> Version:
+        """CreateFunction. Returns $LATEST, or the version published; both Pending.
+
+        Code carries ZipFile (bytes) or ImageUri; `image_id` is the engine's id of that image.
+        Raises Conflict, CallerError or RequestTooLarge for a package that cannot be used.
+        """
+        _refuse_existing(self._snapshot.functions.get(key))
+        code, image_uri = self._package(request["Code"])
+        now = self._clock.wall()
+        document = documents.coded(documents.created(key, request, now), code, image_uri, image_id)
+        latest = Version(key, LATEST, document, _fresh(), code, image_uri, image_id)
+        tags = dict(request.get("Tags") or {})
+
+        def create(found: Function | None) -> Function:
+            _refuse_existing(found)
+            used = self._snapshot.used.get(key, 0)
+            function = Function(key, {LATEST: latest}, {}, tags, used)
+            return _published(function, None, now) if request.get("Publish") else function
+
+        function = self._change(key, create)
+        return _last(function) if request.get("Publish") else function.latest
+
+    def update_code(
+        self, key: FunctionKey, request: Request, *, image_id: str | None = None
+    ) -> Version:
+        """UpdateFunctionCode, with ZipFile or ImageUri. Returns $LATEST, or the last version
+        with Publish. With DryRun it returns what would be, and nothing is changed.
+
+        Raises NotFound, Conflict, PreconditionFailed, CallerError, RequestTooLarge.
+        """
+        _updatable(self.function(key), request)
+        code, image_uri = self._package(request)
+        now = self._clock.wall()
+
+        def recode(function: Function) -> Version:
+            latest = _updatable(function, request)
+            document = dict(latest.configuration)
+            if not request.get("DryRun"):
+                document = documents.recoded(document, request, now)
+            document = documents.coded(document, code, image_uri, image_id)
+            return Version(key, LATEST, document, _fresh(), code, image_uri, image_id)
+
+        def update(found: Function | None) -> Function:
+            function = _with_latest(_existing(found, key), recode(_existing(found, key)))
+            return _published(function, None, now) if request.get("Publish") else function
+
+        if request.get("DryRun"):
+            return recode(self.function(key))
+        function = self._change(key, update)
+        return _last(function) if request.get("Publish") else function.latest
+
+    def update_configuration(self, key: FunctionKey, request: Request) -> Version:
+        """UpdateFunctionConfiguration: absent members stay. Returns $LATEST.
+
+        Raises NotFound, Conflict, PreconditionFailed.
+        """
+
+        def update(found: Function | None) -> Function:
+            function = _existing(found, key)
+            latest = _updatable(function, request)
+            document = documents.reconfigured(
+                key, latest.configuration, request, self._clock.wall()
+            )
+            return _with_latest(
+                function, replace(latest, configuration=document, revision=_fresh())
+            )
+
+        return self._change(key, update).latest
+
+    def publish_version(self, key: FunctionKey, request: Request) -> Version:
+        """PublishVersion: $LATEST as it is, or the last version again when that is the same.
+
+        Raises NotFound, Conflict, CallerError (CodeSha256), PreconditionFailed.
+        """
+
+        def publish(found: Function | None) -> Function:
+            function = _existing(found, key)
+            _refuse_busy(function)
+            current, expected = (
+                function.latest.configuration["CodeSha256"],
+                request.get("CodeSha256"),
+            )
+            if expected and expected != current:
+                raise CallerError(
+                    f"CodeSHA256 ({expected}) is different from current CodeSHA256 in $LATEST "
+                    f"({current}). Please try again with the CodeSHA256 in $LATEST."
+                )
+            _check_revision(request, function.latest.configuration["RevisionId"])
+            return _published(function, request.get("Description"), self._clock.wall())
+
+        return _last(self._change(key, publish))
+
+    def activate(self, key: FunctionKey, version: str) -> Version | None:
+        """Complete what is in progress for a version: it becomes Active, with a new RevisionId.
+
+        Returns it, or None when it is gone by now. Nothing changes when it is settled already.
+        """
+
+        def settle(function: Function | None) -> Function | None:
+            if function is None:
+                return None
+            found = function.versions.get(version)
+            if found is None or found.settled:
+                return function
+            active = replace(found, configuration=documents.activated(found.configuration))
+            former = None if version == LATEST else function.former
+            return replace(function, versions={**function.versions, version: active}, former=former)
+
+        function = self._change(key, settle)
+        return function.versions.get(version) if function else None
+
+    def delete_function(self, key: FunctionKey, qualifier: str | None = None) -> None:
+        """DeleteFunction: all of it, or the version that `qualifier` names.
+
+        A version that is not there is fine. Raises NotFound for the function, Conflict for a
+        version that an alias points to, CallerError for $LATEST or an alias.
+        """
+        if qualifier == LATEST:
+            raise CallerError("$LATEST version cannot be deleted without deleting the function.")
+        if qualifier is not None and not qualifier.isdigit():
+            raise CallerError("Deletion of aliases is not currently supported.")
+
+        def delete(found: Function | None) -> Function | None:
+            function = _existing(found, key)
+            if qualifier is None:
+                return None
+            if qualifier not in function.versions:
+                return function
+            users = [
+                alias.name
+                for alias in function.aliases.values()
+                if qualifier in (alias.function_version, *alias.weights)
+            ]
+            if users:
+                raise Conflict(
+                    f"Unable to delete version {qualifier} because the following aliases "
+                    f"reference it: [{', '.join(users)}]"
+                )
+            left = {name: v for name, v in function.versions.items() if name != qualifier}
+            return replace(function, versions=left)
+
+        self._change(key, delete)
+
+    # aliases, tags, concurrency
+
+    def create_alias(self, key: FunctionKey, request: Request) -> Alias:
+        """CreateAlias. Raises NotFound for the function or a version, Conflict, CallerError."""
+        name = request["Name"]
+
+        def create(found: Function | None) -> Function:
+            function = _existing(found, key)
+            if name in function.aliases:
+                raise Conflict(f"Alias already exists: {key.qualified(name)}")
+            return _with_alias(function, routing.created(function, request))
+
+        return self._change(key, create).aliases[name]
+
+    def update_alias(self, key: FunctionKey, name: str, request: Request) -> Alias:
+        """UpdateAlias. Raises NotFound, PreconditionFailed, CallerError."""
+
+        def update(found: Function | None) -> Function:
+            function = _existing(found, key)
+            alias = function.aliases.get(name)
+            if alias is None:
+                raise NotFound(f"Alias not found: {key.qualified(name)}")
+            _check_revision(request, alias.revision_id)
+            return _with_alias(function, routing.updated(function, alias, request))
+
+        return self._change(key, update).aliases[name]
+
+    def delete_alias(self, key: FunctionKey, name: str) -> None:
+        """DeleteAlias; one that is not there is fine. NotFound for the function."""
+
+        def delete(found: Function | None) -> Function:
+            function = _existing(found, key)
+            if name not in function.aliases:
+                return function
+            left = {other: alias for other, alias in function.aliases.items() if other != name}
+            return replace(function, aliases=left)
+
+        self._change(key, delete)
+
+    def tag(self, reference: FunctionReference, tags: Mapping[str, str]) -> None:
+        """Add tags, or replace those of the same name. NotFound for the function."""
+        key = reference.key
+
+        def add(found: Function | None) -> Function:
+            function = _existing(found, key)
+            return replace(function, tags={**function.tags, **tags})
+
+        self._change(key, add)
+
+    def untag(self, reference: FunctionReference, names: Iterable[str]) -> None:
+        """Remove tags; those that are not there are fine. NotFound for the function."""
+        key, gone = reference.key, set(names)
+
+        def remove(found: Function | None) -> Function:
+            function = _existing(found, key)
+            left = {name: value for name, value in function.tags.items() if name not in gone}
+            return replace(function, tags=left)
+
+        self._change(key, remove)
+
+    def put_concurrency(self, key: FunctionKey, reserved: int | None) -> Function:
+        """Reserve so many concurrent calls, or with None release them. NotFound."""
+        return self._change(
+            key, lambda found: replace(_existing(found, key), reserved_concurrency=reserved)
+        )
+
+    def _change(self, key: FunctionKey, change: Callable[[Function | None], F]) -> F:
+        """Replace a function by what `change` makes of it, durably, then tell all who listen."""
+        with self._writing:
+            old = self._snapshot.functions.get(key)
+            new = change(old)
+            if new is old:
+                return new
+            self.database.transaction(partial(storage.save, key=key, old=old, new=new))
+            self._snapshot = self._snapshot.replaced(key, new)
+            dropped = self._count_packages(old, new)
+        for callback in self._callbacks:
+            callback(key)
+        if dropped:
+            self.code.collect(self._packages)
+        return new
+
+    def _count_packages(self, old: Function | None, new: Function | None) -> bool:
+        """Note which packages are in use; True when one no longer is."""
+        before, after = _packages(old), _packages(new)
+        self._packages.update(after)
+        for sha256, count in before.items():
+            self._packages[sha256] -= count
+            if not self._packages[sha256]:
+                del self._packages[sha256]
+        return not before <= after
+
+    def _package(self, source: Request) -> tuple[Code | None, str | None]:
+        if "ZipFile" in source:
+            return self.code.put_zip(source["ZipFile"]), None
+        return None, source["ImageUri"]
+
+
+def _not_found(key: FunctionKey, qualifier: str | None = None) -> NotFound:
+    return NotFound(f"Function not found: {key.qualified(qualifier)}")
+
+
+def _existing(function: Function | None, key: FunctionKey) -> Function:
+    if function is None:
+        raise _not_found(key)
+    return function
+
+
+def _refuse_existing(function: Function | None) -> None:
+    if function is not None:
+        raise Conflict(f"Function already exist: {function.key.name}")
+
+
+def _refuse_busy(function: Function) -> None:
+    latest = function.latest
+    if latest.state == "Pending":
+        raise Conflict(
+            "The operation cannot be performed at this time. "
+            "The function is currently in the following state: Pending"
+        )
+    if not latest.settled:
+        raise Conflict(
+            "The operation cannot be performed at this time. "
+            f"An update is in progress for resource: {function.key.arn}"
+        )
+
+
+def _check_revision(request: Request, current: str) -> None:
+    if request.get("RevisionId") not in (None, current):
+        raise PreconditionFailed(
+            "The Revision Id provided does not match the latest Revision Id. Call the "
+            "GetFunction/GetAlias API to retrieve the latest Revision Id"
+        )
+
+
+def _updatable(function: Function, request: Request) -> Version:
+    """$LATEST, when it may be updated now by this request."""
+    _refuse_busy(function)
+    _check_revision(request, function.latest.configuration["RevisionId"])
+    return function.latest
+
+
+def _fresh() -> str:
+    return uuid.uuid4().hex
+
+
+def _with_latest(function: Function, latest: Version) -> Function:
+    versions = {**function.versions, LATEST: latest}
+    return replace(function, versions=versions, former=function.latest)
+
+
+def _with_alias(function: Function, alias: Alias) -> Function:
+    aliases = {**function.aliases, alias.name: alias}
+    return replace(function, aliases=dict(sorted(aliases.items())))
+
+
+def _published(function: Function, description: str | None, now: float) -> Function:
+    """With a version made of $LATEST, unless the last one is the same."""
+    latest = function.latest
+    last = function.versions.get(str(function.last_version))
+    if last and documents.same_content(last.configuration, latest.configuration):
+        return function
+    number = function.last_version + 1
+    document = documents.published(latest.configuration, number, description, now)
+    version = replace(latest, version=str(number), configuration=document, revision=_fresh())
+    versions = {**function.versions, version.version: version}
+    return replace(function, versions=versions, last_version=number)
+
+
+def _last(function: Function) -> Version:
+    return function.versions[str(function.last_version)]
+
+
+def _packages(function: Function | None) -> Counter[str]:
+    """How often each package is in use by a function, by SHA-256."""
+    if function is None:
+        return Counter()
+    versions = [*function.versions.values(), *([function.former] if function.former else [])]
+    return Counter(version.code.sha256 for version in versions if version.code)

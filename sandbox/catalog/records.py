@@ -1,0 +1,169 @@
+"""What the catalog holds, as immutable values.
+
+A change makes new records; whoever holds an old one goes on seeing the old state whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sandbox.names import LATEST, FunctionKey
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A deployment package, named by its content."""
+
+    sha256: str
+    """Of the zip, in hexadecimal."""
+    size: int
+    """Bytes of the zip."""
+    unpacked_size: int
+    """Bytes of the files in it."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A function's code and configuration: a published one, or `$LATEST` as it now is."""
+
+    key: FunctionKey
+    version: str
+    """`$LATEST`, or a number as text."""
+    configuration: Mapping[str, Any]
+    """The FunctionConfiguration document as Lambda answers it when no qualifier is given."""
+    revision: str
+    """Changes with every update of code or configuration, and is shared by no two versions: an
+    environment that was started from another revision must not serve this one. Unlike the
+    document's RevisionId it stays the same when an update settles."""
+    code: Code | None = None
+    """None for a container image."""
+    image_uri: str | None = None
+    """As the caller named it; None for a zip."""
+    image_id: str | None = None
+    """What the engine resolved `image_uri` to at the update, `sha256:…`; None when unknown."""
+
+    @cached_property
+    def arn(self) -> str:
+        """Always qualified, with `:$LATEST` too."""
+        return self.key.qualified(self.version)
+
+    @cached_property
+    def package_type(self) -> str:
+        """`Zip` or `Image`."""
+        return str(self.configuration["PackageType"])
+
+    @cached_property
+    def runtime(self) -> str | None:
+        return self.configuration.get("Runtime")
+
+    @cached_property
+    def handler(self) -> str | None:
+        return self.configuration.get("Handler")
+
+    @cached_property
+    def timeout(self) -> int:
+        """Seconds."""
+        return int(self.configuration["Timeout"])
+
+    @cached_property
+    def memory_size(self) -> int:
+        """MiB."""
+        return int(self.configuration["MemorySize"])
+
+    @cached_property
+    def ephemeral_storage(self) -> int:
+        """MiB of /tmp."""
+        return int(self.configuration["EphemeralStorage"]["Size"])
+
+    @cached_property
+    def variables(self) -> Mapping[str, str]:
+        """The environment variables that the user set."""
+        return dict(self.configuration.get("Environment", {}).get("Variables", {}))
+
+    @cached_property
+    def state(self) -> str:
+        """`Pending`, `Active` or `Failed`."""
+        return str(self.configuration["State"])
+
+    @cached_property
+    def settled(self) -> bool:
+        """Whether nothing of it waits for `Catalog.activate`."""
+        return (
+            self.state != "Pending" and self.configuration.get("LastUpdateStatus") != "InProgress"
+        )
+
+    def described(self, qualifier: str | None) -> dict[str, Any]:
+        """The document with the FunctionArn that a caller sees who asked for `qualifier`."""
+        if qualifier is None:
+            return dict(self.configuration)
+        return {**self.configuration, "FunctionArn": self.key.qualified(qualifier)}
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A name for a version, or for two of them by weight."""
+
+    key: FunctionKey
+    name: str
+    function_version: str
+    description: str
+    weights: Mapping[str, float]
+    """Share of the calls, 0 to 1, that go to another version; empty without routing."""
+    revision_id: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The AliasConfiguration document as Lambda answers it."""
+        document: dict[str, Any] = {
+            "AliasArn": self.key.qualified(self.name),
+            "Name": self.name,
+            "FunctionVersion": self.function_version,
+            "Description": self.description,
+            "RevisionId": self.revision_id,
+        }
+        if self.weights:
+            document["RoutingConfig"] = {"AdditionalVersionWeights": dict(self.weights)}
+        return document
+
+    def pick(self, draw: float) -> str:
+        """The version that a call goes to, for `draw` uniform in [0, 1)."""
+        for version, weight in self.weights.items():
+            if draw < weight:
+                return version
+            draw -= weight
+        return self.function_version
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function with all that hangs on its name."""
+
+    key: FunctionKey
+    versions: Mapping[str, Version]
+    """`$LATEST` first, then the published ones, oldest first."""
+    aliases: Mapping[str, Alias]
+    """Sorted by name."""
+    tags: Mapping[str, str]
+    last_version: int = 0
+    """The highest number ever published under this name; numbers are not used twice."""
+    reserved_concurrency: int | None = None
+    former: Version | None = None
+    """`$LATEST` as calls still see it while an update is in progress, else None. It is not
+    kept over a restart: then calls see the update at once."""
+
+    @property
+    def latest(self) -> Version:
+        return self.versions[LATEST]
+
+    @property
+    def serving(self) -> Version:
+        """What an unqualified call runs."""
+        return self.former or self.latest
+
+    @property
+    def unsettled(self) -> tuple[str, ...]:
+        """The versions that wait for `Catalog.activate`."""
+        return tuple(name for name, version in self.versions.items() if not version.settled)

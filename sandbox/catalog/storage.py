@@ -1,0 +1,145 @@
+"""Functions as rows of the database."""
+
+from __future__ import annotations
+
+import gc
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Table, and_
+
+from sandbox.catalog import tables
+from sandbox.catalog.records import Alias, Code, Function, Version
+from sandbox.names import LATEST, FunctionKey
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+
+def load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[FunctionKey, int]]:
+    """All functions; and the last version number of each that was deleted."""
+    # the collector would look again and again at what is all here to stay: half of the time
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _load(connection)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[FunctionKey, int]]:
+    versions: dict[FunctionKey, dict[str, Version]] = defaultdict(dict)
+    rows = _all(connection, tables.versions)
+    for *of, version, configuration, revision, sha256, size, unpacked, uri, image in rows:
+        key = FunctionKey(*of)
+        code = None if sha256 is None else Code(sha256, size, unpacked)
+        versions[key][version] = Version(key, version, configuration, revision, code, uri, image)
+    aliases: dict[FunctionKey, dict[str, Alias]] = defaultdict(dict)
+    for *of, name, version, description, weights, revision in _all(connection, tables.aliases):
+        key = FunctionKey(*of)
+        aliases[key][name] = Alias(key, name, version, description, weights, revision)
+    found = {}
+    for *of, tags, last_version, reserved in _all(connection, tables.functions):
+        key = FunctionKey(*of)
+        published = dict(sorted(versions[key].items(), key=lambda item: version_order(item[0])))
+        named = dict(sorted(aliases[key].items()))
+        found[key] = Function(key, published, named, tags, last_version, reserved)
+    used = {FunctionKey(*of): number for *of, number in _all(connection, tables.used_versions)}
+    return found, used
+
+
+def save(
+    connection: Connection, key: FunctionKey, old: Function | None, new: Function | None
+) -> None:
+    """Make the rows of a function say `new` where they said `old`; None: there is none."""
+    if new is None:
+        _delete(connection, tables.functions, key)  # and all that refers to it
+        if old is not None and old.last_version:
+            row = {**key._asdict(), "last_version": old.last_version}
+            connection.execute(tables.used_versions.insert(), row)
+        return
+    if old is None:
+        _delete(connection, tables.used_versions, key)
+        connection.execute(tables.functions.insert(), _function_row(new))
+    elif _function_row(old) != _function_row(new):
+        change = tables.functions.update().where(_is(tables.functions, key))
+        connection.execute(change, _function_row(new))
+    old_versions = old.versions if old else {}
+    old_aliases = old.aliases if old else {}
+    _save_parts(connection, tables.versions, key, old_versions, new.versions, _version_row)
+    _save_parts(connection, tables.aliases, key, old_aliases, new.aliases, _alias_row)
+
+
+def version_order(version: str) -> int:
+    """Sorts `$LATEST` first, then the published versions by number."""
+    return 0 if version == LATEST else int(version)
+
+
+def _save_parts(
+    connection: Connection,
+    table: Table,
+    key: FunctionKey,
+    old: Mapping[str, T],
+    new: Mapping[str, T],
+    row: Callable[[T], Row],
+) -> None:
+    """Records are never changed in place: those that are the same object need no writing."""
+    name_column = list(table.primary_key.columns)[-1]
+    for name in {**old, **new}:
+        if old.get(name) is new.get(name):
+            continue
+        if name in old:
+            _delete(connection, table, key, name_column == name)
+        if name in new:
+            connection.execute(table.insert(), row(new[name]))
+
+
+def _all(connection: Connection, table: Table) -> Iterable[Any]:
+    return connection.execute(table.select())
+
+
+def _is(table: Table, key: FunctionKey) -> ColumnElement[bool]:
+    return and_(*(table.c[column] == value for column, value in key._asdict().items()))
+
+
+def _delete(
+    connection: Connection, table: Table, key: FunctionKey, *further: ColumnElement[bool]
+) -> None:
+    connection.execute(table.delete().where(_is(table, key), *further))
+
+
+def _function_row(function: Function) -> Row:
+    return {
+        **function.key._asdict(),
+        "tags": function.tags,
+        "last_version": function.last_version,
+        "reserved_concurrency": function.reserved_concurrency,
+    }
+
+
+def _version_row(version: Version) -> Row:
+    code = version.code
+    return {
+        **version.key._asdict(),
+        "version": version.version,
+        "configuration": version.configuration,
+        "revision": version.revision,
+        "code_sha256": code and code.sha256,
+        "code_size": code and code.size,
+        "unpacked_size": code and code.unpacked_size,
+        "image_uri": version.image_uri,
+        "image_id": version.image_id,
+    }
+
+
+def _alias_row(alias: Alias) -> Row:
+    return {
+        **alias.key._asdict(),
+        "alias": alias.name,
+        "function_version": alias.function_version,
+        "description": alias.description,
+        "weights": alias.weights,
+        "revision_id": alias.revision_id,
+    }

@@ -1,0 +1,111 @@
+"""The tables, for SQLite and PostgreSQL. `migrations/` builds them; a test compares the two.
+
+Documents are kept whole, as JSON: their members belong to Lambda and grow with it. Columns are
+what is queried or what Lambda's documents do not say.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+
+def _key(*, primary: bool = True) -> list[Column[str]]:
+    return [
+        Column("account", Text, primary_key=primary, nullable=False),
+        Column("region", Text, primary_key=primary, nullable=False),
+        Column("name", Text, primary_key=primary, nullable=False),
+    ]
+
+
+def _of_a_function() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["account", "region", "name"],
+        ["functions.account", "functions.region", "functions.name"],
+        ondelete="CASCADE",
+    )
+
+
+functions = Table(
+    "functions",
+    metadata,
+    *_key(),
+    Column("tags", JSON, nullable=False),
+    Column("last_version", Integer, nullable=False),
+    Column("reserved_concurrency", Integer),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    *_key(),
+    Column("version", Text, primary_key=True),
+    Column("configuration", JSON, nullable=False),
+    Column("revision", Text, nullable=False),
+    Column("code_sha256", Text),
+    Column("code_size", BigInteger),
+    Column("unpacked_size", BigInteger),
+    Column("image_uri", Text),
+    Column("image_id", Text),
+    _of_a_function(),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    *_key(),
+    Column("alias", Text, primary_key=True),
+    Column("function_version", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("weights", JSON, nullable=False),
+    Column("revision_id", Text, nullable=False),
+    _of_a_function(),
+)
+
+# the numbers that a deleted function has used up, for the next one of its name
+used_versions = Table(
+    "used_versions",
+    metadata,
+    *_key(),
+    Column("last_version", Integer, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    # an ever-growing number: SQLite fills in INTEGER keys only
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    *_key(primary=False),
+    Column("qualifier", Text),
+    Column("request_id", Text, nullable=False),
+    Column("trace_id", Text),
+    Column("enqueued_at", Float(53), nullable=False),
+    Column("due_at", Float(53), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("refusals", Integer, nullable=False),
+    Column("leased", Boolean, nullable=False),
+    # last, so that SQLite finds the others without reading through it
+    Column("payload", LargeBinary, nullable=False),
+)
+Index(
+    "events_due",
+    events.c.account,
+    events.c.region,
+    events.c.name,
+    events.c.leased,
+    events.c.due_at,
+)
