@@ -1,0 +1,109 @@
+"""The Flask app: Lambda's API, and fnbox's own pages under `/_fnbox/`.
+
+Every request that is not one of fnbox's own goes through `Dispatch`, which answers
+it from the service model. Two doors lead there, and to the same functions:
+
+* Flask's catch-all, for everything;
+* `ShortWay`, plain WSGI in front of Flask, for Invoke alone. Routing and contexts of
+  Flask cost a warm invoke more than all the rest of the API layer, so a request whose
+  path is Invoke's goes to `Dispatch` directly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response, jsonify, request, send_file
+from werkzeug.exceptions import HTTPException
+
+import sandbox
+from sandbox.api.dispatch import Dispatch
+from sandbox.api.errors import Reply
+from sandbox.api.functions import CODE_PATH
+from sandbox.api.invoke import OPERATIONS as INVOKE
+from sandbox.api.logs import logs_blueprint
+from sandbox.api.model import load
+from sandbox.api.services import Services
+from sandbox.catalog import Code
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+def create_app(services: Services) -> Flask:
+    """The WSGI application. Reads and compiles the service model: about 10 ms."""
+    dispatch = Dispatch(load(), services)
+    app = Flask(__name__, static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+
+    @app.get("/_fnbox/health")
+    @app.get("/_localstack/health")
+    def health() -> Response:
+        return jsonify(
+            status="running",
+            version=sandbox.__version__,
+            services={"lambda": "running"},
+        )
+
+    @app.get(f"{CODE_PATH}/<name>.zip")
+    def code(name: str) -> Response:
+        if _SHA256.fullmatch(name) is None:
+            return lambda_api()
+        path = services.catalog.code.zip_path(Code(name, 0, 0))
+        if not path.is_file():
+            return lambda_api()
+        return send_file(path, mimetype="application/zip", download_name=f"{name}.zip")
+
+    # before the catch-all, which would take its `POST /`
+    app.register_blueprint(logs_blueprint(services.logs, services.settings))
+
+    def lambda_api(path: str = "") -> Response:
+        return reply(dispatch.answer(request.environ, dispatch.route(request.environ)))
+
+    def reply(answer: Reply) -> Response:
+        status, headers, body = answer
+        response = Response(body, status)
+        response.headers.clear()
+        response.headers.extend([*headers, ("Content-Length", str(len(body)))])
+        return response
+
+    for rule in ("/", "/<path:path>"):
+        app.add_url_rule(rule, "lambda_api", lambda_api, methods=METHODS)
+
+    @app.errorhandler(HTTPException)
+    def not_routed(error: HTTPException) -> Response:
+        if error.code is not None and error.code < 500:
+            return lambda_api()
+        return reply(dispatch.failed())  # Flask has logged what was raised
+
+    app.wsgi_app = ShortWay(app.wsgi_app, dispatch)  # type: ignore[method-assign]
+    return app
+
+
+class ShortWay:
+    """Answers Invoke itself and hands everything else to `further`."""
+
+    def __init__(self, further: WSGIApplication, dispatch: Dispatch) -> None:
+        self._further = further
+        self._dispatch = dispatch
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        found = self._dispatch.route(environ)
+        if found is None or found[0].name not in INVOKE:
+            return self._further(environ, start_response)
+        status, headers, body = self._dispatch.answer(environ, found)
+        headers.append(("Content-Length", str(len(body))))
+        start_response(_STATUS_LINES[status], headers)
+        return (body,)
+
+
+__all__ = ["Services", "create_app"]

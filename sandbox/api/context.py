@@ -1,0 +1,116 @@
+"""Who calls and from where, as the request says: nothing is verified here."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from sandbox.errors import InvalidRequestContent
+from sandbox.settings import Settings
+
+_CREDENTIAL = re.compile(
+    # SigV4A's scope has no region
+    r"(?P<key>[^/\s,]+)/\d{8}/(?:(?P<region>[a-z0-9-]+)/)?[a-z0-9-]+/aws4_request"
+)
+_REGION = re.compile(r"(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d")
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TRACE_ROOT = re.compile(r"1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
+_TRACE_PARENT = re.compile(r"[0-9a-fA-F]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What holds for a request whatever its operation."""
+
+    account: str
+    """The access key when that is 12 digits, else the instance's."""
+    region: str
+    request_id: str
+    caller: str
+    """The caller's ARN."""
+    base_url: str
+    """Where the caller reached this instance, for links in answers; no slash at the end."""
+    environ: Mapping[str, Any]
+    """The WSGI environment."""
+
+
+def new_request_id() -> str:
+    return str(uuid.uuid4())
+
+
+def read_request_id(environ: Mapping[str, Any]) -> str:
+    """The caller's own `x-amzn-RequestId`, else a new one.
+
+    Raises InvalidRequestContent for one that is not a UUID.
+    """
+    given: str | None = environ.get("HTTP_X_AMZN_REQUESTID")
+    if given is None:
+        return new_request_id()
+    if _UUID.fullmatch(given) is None:
+        raise InvalidRequestContent(
+            "Invalid Request ID: The 'x-amzn-RequestId' header must be a valid UUID format string."
+        )
+    return given
+
+
+def read_context(environ: Mapping[str, Any], request_id: str, settings: Settings) -> RequestContext:
+    """Account and region out of the SigV4 credential, in the header or a presigned query."""
+    credential = environ.get("HTTP_AUTHORIZATION", "")
+    if not credential:
+        query = environ.get("QUERY_STRING", "")
+        if "X-Amz-Credential=" in query:
+            credential = parse_qs(query).get("X-Amz-Credential", [""])[0]
+    account, region = settings.account, settings.region
+    found = _CREDENTIAL.search(credential.rpartition("Credential=")[2]) if credential else None
+    if found is not None:
+        if _ACCOUNT.fullmatch(found["key"]):
+            account = found["key"]
+        # a region that no ARN may hold would make functions that cannot be named again
+        if found["region"] and _REGION.fullmatch(found["region"]):
+            region = found["region"]
+    host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+    return RequestContext(
+        account=account,
+        region=region,
+        request_id=request_id,
+        caller=f"arn:aws:iam::{account}:root",
+        base_url=f"{environ.get('wsgi.url_scheme', 'http')}://{host}",
+        environ=environ,
+    )
+
+
+def read_trace(header: str | None) -> str:
+    """The trace that an invocation belongs to, as `Root=…;Parent=…;Sampled=…[;Lineage=…]`.
+
+    What the caller sent is kept; what it left out, or sent broken, is made.
+    """
+    fields: dict[str, str] = {}
+    if header:
+        for part in header.split(";"):
+            key, _, value = part.strip().partition("=")
+            fields[key.lower()] = value
+    root, parent = fields.get("root", ""), fields.get("parent", "")
+    if not _TRACE_ROOT.fullmatch(root):
+        root, parent = f"1-{int(time.time()):08x}-{os.urandom(12).hex()}", ""
+    if not _TRACE_PARENT.fullmatch(parent):
+        parent = os.urandom(8).hex()
+    sampled = "1" if fields.get("sampled") == "1" else "0"
+    lineage = fields.get("lineage", "")
+    trace = f"Root={root};Parent={parent};Sampled={sampled}"
+    if lineage and lineage.isascii() and lineage.isprintable():
+        trace += f";Lineage={lineage}"
+    return trace
+
+
+def answer_trace(trace: str) -> str:
+    """The same trace as Invoke's answer carries it: with lower-case names."""
+    root, _, rest = trace.partition(";Parent=")
+    parent, _, rest = rest.partition(";Sampled=")
+    return f"r{root[1:]};parent={parent};sampled={rest.replace(';L', ';l', 1)}"

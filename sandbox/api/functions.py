@@ -1,0 +1,151 @@
+"""Functions: create, read, list, update, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandbox.api.paging import page
+from sandbox.api.rules import (
+    check_create,
+    check_update_code,
+    check_update_configuration,
+    reference_of,
+    unqualified_key,
+)
+from sandbox.api.services import Call, Implementation
+from sandbox.catalog import Version
+from sandbox.errors import CallerError, ImageMissing, NotFound
+from sandbox.names import LATEST, FunctionKey
+
+PAGE = 50
+CODE_PATH = "/_fnbox/code"
+
+
+def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
+    key = unqualified_key(call, members)
+    check_create(key, members)
+    version = call.services.catalog.create_function(
+        key, members, image_id=_image_id(call, members["Code"].get("ImageUri"))
+    )
+    settle(call, key)
+    return dict(version.configuration)
+
+
+def get_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
+    """Configuration, where the code can be had, tags and reserved concurrency."""
+    reference = reference_of(call, members)
+    version = call.services.catalog.version(reference)
+    function = call.services.catalog.function(reference.key)
+    answer: dict[str, Any] = {
+        "Configuration": version.described(reference.qualifier),
+        "Code": _code_location(call, version),
+    }
+    if function.tags:
+        answer["Tags"] = dict(function.tags)
+    if function.reserved_concurrency is not None:
+        answer["Concurrency"] = {"ReservedConcurrentExecutions": function.reserved_concurrency}
+    return answer
+
+
+def _code_location(call: Call, version: Version) -> dict[str, Any]:
+    if version.code is not None:
+        return {
+            "RepositoryType": "S3",
+            # whoever knows the package's SHA-256 has seen the package or its configuration
+            "Location": f"{call.context.base_url}{CODE_PATH}/{version.code.sha256}.zip",
+        }
+    uri = version.image_uri or ""
+    resolved = f"{uri}@{version.image_id}" if version.image_id else uri
+    return {"RepositoryType": "ECR", "ImageUri": uri, "ResolvedImageUri": resolved}
+
+
+def get_function_configuration(call: Call, members: dict[str, Any]) -> dict[str, Any]:
+    reference = reference_of(call, members)
+    return call.services.catalog.version(reference).described(reference.qualifier)
+
+
+def list_functions(call: Call, members: dict[str, Any]) -> dict[str, Any]:
+    """By name; with `FunctionVersion=ALL` every version of each."""
+    functions = call.services.catalog.functions(call.context.account, call.context.region)
+    if members.get("FunctionVersion") == "ALL":
+        versions = [version for function in functions for version in function.versions.values()]
+    else:
+        versions = [function.latest for function in functions]
+    found, more = page(versions, _place, members, highest=PAGE)
+    # a list shows every version under its qualified ARN only when versions were asked for
+    qualified = members.get("FunctionVersion") == "ALL"
+    documents = [version.described(version.version if qualified else None) for version in found]
+    return {"Functions": documents, **more}
+
+
+def _place(version: Version) -> list[Any]:
+    number = 0 if version.version == LATEST else int(version.version)
+    return [version.key.name, number]
+
+
+def update_function_code(call: Call, members: dict[str, Any]) -> dict[str, Any]:
+    key = unqualified_key(call, members)
+    check_update_code(call.services.catalog.function(key).latest.package_type, members)
+    version = call.services.catalog.update_code(
+        key, members, image_id=_image_id(call, members.get("ImageUri"))
+    )
+    settle(call, key)
+    return dict(version.configuration)
+
+
+def update_function_configuration(call: Call, members: dict[str, Any]) -> dict[str, Any]:
+    key = unqualified_key(call, members)
+    check_update_configuration(call.services.catalog.function(key).latest.package_type, members)
+    version = call.services.catalog.update_configuration(key, members)
+    settle(call, key)
+    return dict(version.configuration)
+
+
+def delete_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
+    """204, as Lambda answers; the model's 200 is what its documentation says."""
+    reference = reference_of(call, members)
+    call.services.catalog.delete_function(reference.key, reference.qualifier)
+    return {"StatusCode": 204}
+
+
+def get_function_code_signing_config(call: Call, members: dict[str, Any]) -> dict[str, Any]:
+    """No function has one: code signing is not checked here. Terraform asks all the same.
+
+    The answer of a function without one has an empty ARN.
+    """
+    key, _ = reference_of(call, members)
+    call.services.catalog.function(key)
+    return {"CodeSigningConfigArn": "", "FunctionName": key.name}
+
+
+def settle(call: Call, key: FunctionKey) -> None:
+    """Have what a change left Pending or InProgress brought to its end in the background."""
+    try:
+        unsettled = call.services.catalog.function(key).unsettled
+    except NotFound:  # deleted meanwhile by another caller
+        return
+    for version in unsettled:
+        call.services.activate(key, version)
+
+
+def _image_id(call: Call, uri: str | None) -> str | None:
+    if uri is None:
+        return None
+    try:
+        return call.services.image_id(uri)
+    except ImageMissing as error:
+        raise CallerError(
+            f"Source image {uri} does not exist. Provide a valid source image."
+        ) from error
+
+
+OPERATIONS: dict[str, Implementation] = {
+    "CreateFunction": create_function,
+    "DeleteFunction": delete_function,
+    "GetFunction": get_function,
+    "GetFunctionCodeSigningConfig": get_function_code_signing_config,
+    "GetFunctionConfiguration": get_function_configuration,
+    "ListFunctions": list_functions,
+    "UpdateFunctionCode": update_function_code,
+    "UpdateFunctionConfiguration": update_function_configuration,
+}

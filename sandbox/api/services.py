@@ -1,0 +1,60 @@
+"""What the HTTP surface needs from the rest of the control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sandbox.api.context import RequestContext
+from sandbox.clock import Clock
+from sandbox.invocation import Invocation, Outcome
+from sandbox.names import FunctionKey, FunctionReference
+from sandbox.settings import Settings
+
+if TYPE_CHECKING:
+    from sandbox.catalog import Catalog
+    from sandbox.logs import LogStore
+
+
+class Invoking(Protocol):
+    """Runs functions."""
+
+    def invoke(self, invocation: Invocation) -> Outcome:
+        """Run it and wait. A function that fails is an Outcome; raises FnboxError."""
+
+    def enqueue(self, invocation: Invocation) -> None:
+        """Return once the event is safe on the disk; raises NotFound for no such function."""
+
+    def check(self, reference: FunctionReference) -> None:
+        """Raise NotFound unless there is something to invoke."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts that operations call."""
+
+    settings: Settings
+    clock: Clock
+    catalog: Catalog
+    service: Invoking
+    logs: LogStore
+    activate: Callable[[FunctionKey, str], None]
+    """Called after a version was created or changed: ends its Pending or InProgress in the
+    background, through `catalog.activate`. Must return at once."""
+    image_id: Callable[[str], str]
+    """The engine's id of a local image. Raises ImageMissing, or another EngineError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What every operation is given beside its members."""
+
+    services: Services
+    context: RequestContext
+    headers: list[tuple[str, str]]
+    """Headers that the answer carries beside the modelled ones, also when it is an error."""
+
+
+Implementation = Callable[[Call, dict[str, Any]], dict[str, Any]]
+"""One operation: the request's members in, the answer's members out."""

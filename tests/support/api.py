@@ -1,0 +1,198 @@
+"""The HTTP surface without a server: an app, a service that echoes, and a real boto3 client."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile, ZipInfo
+
+import boto3
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.config import Config
+from flask import Flask
+from werkzeug.test import Client, TestResponse
+
+from sandbox.api import Services, create_app
+from sandbox.catalog import Catalog
+from sandbox.clock import FakeClock
+from sandbox.errors import ImageMissing
+from sandbox.invocation import Invocation, Outcome
+from sandbox.names import FunctionKey, FunctionReference
+from sandbox.settings import Settings
+
+ACCOUNT = "000000000000"
+REGION = "us-east-1"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/lambda-role"
+IMAGE_ID = "sha256:" + "1f" * 32
+AUTHORIZATION = (
+    f"AWS4-HMAC-SHA256 Credential=test/20261122/{REGION}/lambda/aws4_request, "
+    "SignedHeaders=host;x-amz-date, Signature=00"
+)
+
+
+class EchoService:
+    """Answers with the payload; remembers what it was asked, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.invoked: list[Invocation] = []
+        self.enqueued: list[Invocation] = []
+        self.checked: list[FunctionReference] = []
+        self.outcome: Outcome | None = None
+        self.failure: BaseException | None = None
+
+    def invoke(self, invocation: Invocation) -> Outcome:
+        self.invoked.append(invocation)
+        self._fail()
+        return self.outcome or Outcome(invocation.payload, None, "$LATEST", b"a line\n", 1.0)
+
+    def enqueue(self, invocation: Invocation) -> None:
+        self.enqueued.append(invocation)
+        self._fail()
+
+    def check(self, reference: FunctionReference) -> None:
+        self.checked.append(reference)
+        self._fail()
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+@dataclass
+class Api:
+    """An app and what stands behind it."""
+
+    app: Flask
+    catalog: Catalog
+    service: EchoService
+    clock: FakeClock
+    waiting: list[tuple[FunctionKey, str]] = field(default_factory=list)
+    """Versions that wait for `settle`."""
+    images: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def client(self) -> Client:
+        return Client(self.app, use_cookies=False)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> TestResponse:
+        """One request; a body that is no bytes is sent as JSON."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        return self.client.open(
+            path,
+            method=method,
+            data=data,
+            headers={"Authorization": AUTHORIZATION, **(headers or {})},
+            **options,
+        )
+
+    def invoke(
+        self,
+        name: str = "f",
+        payload: bytes = b"{}",
+        headers: Mapping[str, str] | None = None,
+        query: str = "",
+    ) -> TestResponse:
+        path = f"/2015-03-31/functions/{name}/invocations"
+        return self.request("POST", f"{path}?{query}" if query else path, payload, headers)
+
+    def close(self) -> None:
+        self.catalog.close()
+
+    def settle(self) -> None:
+        """Ends whatever is Pending or InProgress."""
+        while self.waiting:
+            self.catalog.activate(*self.waiting.pop(0))
+
+    def boto(self, region: str = REGION, access_key: str = "test") -> Any:
+        """A boto3 client whose requests go to this app, without a socket."""
+        client = _client(region, access_key)
+        client.meta.events.unregister("before-send.lambda.*", unique_id="app")
+        client.meta.events.register("before-send.lambda.*", self._send, unique_id="app")
+        return client
+
+    def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        body = request.body.read() if hasattr(request.body, "read") else request.body
+        url = request.url.removeprefix("http://lambda.test")
+        headers = {"Host": "lambda.test"} | {
+            key: value.decode() if isinstance(value, bytes) else value
+            for key, value in request.headers.items()
+        }
+        answer = self.client.open(url, method=request.method, data=body, headers=headers)
+        return AWSResponse(
+            request.url, answer.status_code, dict(answer.headers), _Raw(answer.get_data())
+        )
+
+
+@cache
+def _client(region: str, access_key: str) -> Any:
+    """Shared by all tests: to make one takes longer than most of them."""
+    return boto3.session.Session().client(
+        "lambda",
+        region_name=region,
+        endpoint_url="http://lambda.test",
+        aws_access_key_id=access_key,
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+
+
+class _Raw(io.BytesIO):
+    def stream(self) -> Any:
+        yield self.read()
+
+
+def open_api(folder: Path, *, service: EchoService | None = None, **settings: Any) -> Api:
+    """An API over a new catalog in `folder`. What it changes waits for `Api.settle`."""
+    clock = FakeClock()
+    catalog = Catalog.open(folder, clock=clock)
+    service = service or EchoService()
+    waiting: list[tuple[FunctionKey, str]] = []
+    images: dict[str, str] = {}
+
+    def image_id(uri: str) -> str:
+        if uri not in images:
+            raise ImageMissing(f"no image {uri}")
+        return images[uri]
+
+    services = Services(
+        settings=Settings(state_dir=folder, **settings),
+        clock=clock,
+        catalog=catalog,
+        service=service,
+        logs=None,  # CloudWatch Logs has tests of its own
+        activate=lambda key, version: waiting.append((key, version)),
+        image_id=image_id,
+    )
+    return Api(create_app(services), catalog, service, clock, waiting, images)
+
+
+def zip_bytes(files: Mapping[str, str] | None = None) -> bytes:
+    """A deployment package; the same files give the same bytes."""
+    buffer = io.BytesIO()
+    with ZipFile(buffer, "w") as archive:
+        for name, text in (
+            files or {"app.py": "def handler(event, context):\n    return event\n"}
+        ).items():
+            archive.writestr(ZipInfo(name), text)
+    return buffer.getvalue()
+
+
+def error_of(answer: TestResponse) -> tuple[int, str, dict[str, Any]]:
+    """Status, error name and body of an error."""
+    assert answer.headers["Content-Type"] == "application/json"
+    return answer.status_code, answer.headers["x-amzn-ErrorType"], json.loads(answer.get_data())
