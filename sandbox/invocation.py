@@ -27,7 +27,7 @@ class Invocation:
 class Outcome:
     """What came of an invocation. A function that failed is an Outcome too."""
 
-    payload: bytes | memoryview
+    payload: bytes | bytearray | memoryview
     """What the runtime posted, or the platform's own error document."""
     function_error: str | None
     """`Unhandled` when the function failed, else None."""

@@ -89,9 +89,7 @@ class Settings:
         "`shared`: weighted by memory, at least one CPU each; `lambda`: exactly memory/1769 CPUs",
     )
     oci_runtime: str = _setting("", "OCI runtime of the containers, as `runsc`; empty: Docker's")
-    first_uid: int = _setting(
-        100000, "first of the user ids that environments run as, one each, up to max_environments"
-    )
+    first_uid: int = _setting(100000, "first of the user ids that environments run as, one each")
     runtime_images: dict[str, str] = _setting(
         dict,
         "images to use in place of those that fnbox builds, as `runtime=image,…` or a JSON object",

@@ -1,0 +1,112 @@
+"""The control plane, put together: everything that one instance owns, from start to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sandbox.api.app import create_app
+from sandbox.api.services import Services
+from sandbox.catalog.catalog import Catalog
+from sandbox.clock import SystemClock
+from sandbox.engines.docker import DockerEngine
+from sandbox.environments.containers import Containers
+from sandbox.environments.launch import Launcher
+from sandbox.environments.pool import EnvironmentPool
+from sandbox.environments.scheduler import Scheduler
+from sandbox.logs.store import LogStore
+from sandbox.queue import Dispatcher, EventQueue
+from sandbox.service import InvokeService
+from sandbox.settings import Settings
+from sandbox.state import instance_id
+
+_EVENT_SECONDS = 10.0
+"""What runs for an event may take so long after SIGTERM; then the event runs again later."""
+
+
+class ControlPlane:
+    """One instance. `close` ends it and leaves no container."""
+
+    def __init__(self, settings: Settings) -> None:
+        clock = SystemClock()
+        state_dir = settings.state_dir
+        self.catalog = Catalog.open(state_dir, clock=clock)
+        self.logs = LogStore(state_dir / "logs", clock, settings.log_bytes)
+        self._scheduler = Scheduler(clock)
+        engine = DockerEngine(
+            address=settings.docker_host,
+            instance=instance_id(state_dir),
+            state_dir=state_dir,
+            network=settings.network,
+            oci_runtime=settings.oci_runtime,
+        )
+        containers = Containers(
+            engine,
+            directory=state_dir / "run",
+            uids=range(settings.first_uid, settings.first_uid + 2 * settings.max_environments),
+            start_seconds=settings.environment_timeout,
+            scheduler=self._scheduler,
+            clock=clock,
+        )
+        containers.clean()
+        launcher = Launcher(
+            engine=engine,
+            containers=containers,
+            code=self.catalog.code,
+            logs=self.logs,
+            settings=settings,
+            clock=clock,
+        )
+        self.pool = EnvironmentPool(
+            launcher,
+            scheduler=self._scheduler,
+            clock=clock,
+            keep_alive=settings.keep_alive,
+            max_environments=settings.max_environments,
+            spares=settings.spares,
+            min_free_mib=settings.min_free_memory,
+            free_mib=free_memory_mib,
+        )
+        events = EventQueue(self.catalog.database, clock)
+        self.service = InvokeService(
+            catalog=self.catalog,
+            pool=self.pool,
+            put_event=events.put,
+            wait_timeout=settings.wait_timeout,
+            account_concurrency=settings.account_concurrency,
+        )
+        self.service.activate_unsettled()
+        self._dispatcher = Dispatcher(events, self.service.invoke, clock)
+        self._dispatcher.start()
+        self.app = create_app(
+            Services(
+                settings=settings,
+                clock=clock,
+                catalog=self.catalog,
+                service=self.service,
+                logs=self.logs,
+                activate=self.service.activate,
+                image_id=lambda uri: engine.image(uri).id,
+            )
+        )
+
+    def wind_down(self) -> None:
+        """Calls in flight go on; nothing else holds up the end."""
+        self.logs.end_follows()
+        self._dispatcher.close(_EVENT_SECONDS)
+
+    def close(self) -> None:
+        """End every environment, and write what is to be written."""
+        self.wind_down()
+        self.pool.close()
+        self._scheduler.close()
+        self.logs.close()
+        self.catalog.close()
+
+
+def free_memory_mib() -> int:
+    """What the machine can still give to processes, in MiB; plenty where Linux does not say."""
+    try:
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    except FileNotFoundError:
+        return 2**31
+    return int(fields["MemAvailable"].split()[0]) // 1024

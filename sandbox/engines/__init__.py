@@ -1,0 +1,1 @@
+"""Container engines: where execution environments run."""

@@ -1,0 +1,63 @@
+"""What a container engine must do for an execution environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that is on the engine."""
+
+    id: str
+    """Content digest: a tag that moves does not change it."""
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+    working_directory: str
+    environment: tuple[str, ...]
+    """`NAME=value` each."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """What a container is made for, and cannot be changed once it runs.
+
+    Equal specs are interchangeable until a version is assigned: that is what makes a spare.
+    """
+
+    image: str
+    """Image id."""
+    code: Path | None
+    """Mounted read-only at /var/task; None: /var/task is empty and the code comes by frame."""
+    tmp_mib: int
+    """Size of /tmp."""
+
+
+class ResourceLimits(NamedTuple):
+    """What can be changed while the container runs."""
+
+    memory_bytes: int
+    nano_cpus: int
+    cpu_shares: int
+
+
+class ContainerEngine(Protocol):
+    """Raises EngineError, or its kinds EngineUnavailable and ImageMissing, from every method."""
+
+    def image(self, reference: str) -> Image:
+        """Look up an image by name or id; ImageMissing when it is not there."""
+
+    def start(self, name: str, spec: ContainerSpec, limits: ResourceLimits, channel: Path) -> str:
+        """Create and start a container whose init finds `control.sock` in `channel`; its id."""
+
+    def limit(self, container: str, limits: ResourceLimits) -> None:
+        """Change the limits of a running container."""
+
+    def remove(self, container: str) -> None:
+        """Kill and remove; one that is gone already is fine."""
+
+    def containers(self) -> Sequence[str]:
+        """Ids of every container of this instance, in whatever state."""

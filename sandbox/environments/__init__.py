@@ -1,0 +1,1 @@
+"""Execution environments: their states, where calls are placed, and the channel to their init."""

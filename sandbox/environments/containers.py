@@ -1,0 +1,181 @@
+"""Starts containers and takes them away: what is around an execution environment.
+
+Each has a private directory with the socket that its init dials, and a user id of
+its own. Whatever happens, both are given back once the container is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import os
+import secrets
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sandbox.clock import Clock
+from sandbox.engines.base import ContainerEngine, ContainerSpec, ResourceLimits
+from sandbox.environments.channel import PROTOCOL, Channel, FrameKind
+from sandbox.environments.environment import ExecutionEnvironment
+from sandbox.environments.scheduler import Scheduler
+from sandbox.errors import EngineError, EnvironmentFailed
+
+_LOGGER = logging.getLogger(__name__)
+_SOCKET = "control.sock"
+_RETRY_SECONDS = 2.0
+
+
+class Containers:
+    """Every container of this instance."""
+
+    def __init__(
+        self,
+        engine: ContainerEngine,
+        *,
+        directory: Path,
+        uids: range,
+        start_seconds: float,
+        scheduler: Scheduler,
+        clock: Clock,
+    ) -> None:
+        self._engine = engine
+        self._directory = directory
+        self._start_seconds = start_seconds
+        self._scheduler = scheduler
+        self._clock = clock
+        self._uids = list(uids)
+        self._lock = threading.Lock()
+
+    def clean(self) -> None:
+        """Remove what an earlier process of this instance left; tries until the engine answers."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.mkdir(parents=True, mode=0o700)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        try:
+            leftovers = self._engine.containers()
+        except EngineError as error:
+            _LOGGER.warning("%s; containers of an earlier run are removed once it does", error)
+            self._scheduler.call_later(_RETRY_SECONDS, self._sweep)
+            return
+        for container in leftovers:
+            self._remove(container, lambda: None)
+
+    def boot(
+        self,
+        name: str,
+        spec: ContainerSpec,
+        limits: ResourceLimits,
+        on_lost: Callable[[ExecutionEnvironment], None],
+    ) -> ExecutionEnvironment:
+        """Start a container and wait for its init. Raises EngineError, EnvironmentFailed."""
+        identifier = secrets.token_hex(6)
+        directory = self._directory / identifier
+        uid = self._take_uid()
+        container = None
+        try:
+            with _listening(directory) as listener:
+                container = self._engine.start(f"{name}-{identifier}", spec, limits, directory)
+                channel = self._greet(listener)
+        except BaseException:
+            self._forget(container, directory, uid)
+            raise
+        return ExecutionEnvironment(
+            identifier,
+            container=container,
+            spec=spec,
+            limits=limits,
+            uid=uid,
+            channel=channel,
+            clock=self._clock,
+            on_lost=on_lost,
+        )
+
+    def limit(self, environment: ExecutionEnvironment, limits: ResourceLimits) -> None:
+        """Change what a running container may use. Raises EngineError."""
+        self._engine.limit(environment.container, limits)
+        environment.limits = limits
+
+    def remove(self, environment: ExecutionEnvironment) -> None:
+        """End an environment; returns when it is gone, or will be once the engine answers."""
+        environment.close()
+        self._forget(environment.container, self._directory / environment.id, environment.uid)
+
+    def _greet(self, listener: socket.socket) -> Channel:
+        listener.settimeout(self._start_seconds)
+        try:
+            connection, _ = listener.accept()
+            connection.settimeout(self._start_seconds)
+            channel = Channel(connection)
+            hello = next(channel.frames(), None)
+        except TimeoutError as error:
+            raise EnvironmentFailed(
+                f"the container's init did not report within {self._start_seconds:g} s; "
+                "FNBOX_ENVIRONMENT_TIMEOUT sets how long it may take"
+            ) from error
+        if hello is None or hello.kind is not FrameKind.HELLO:
+            channel.close()
+            raise EnvironmentFailed("the container ended before its init reported")
+        if hello.meta.get("protocol") != PROTOCOL:
+            channel.close()
+            raise EnvironmentFailed("the init is of another version: run `fnbox images build`")
+        connection.settimeout(None)
+        return channel
+
+    def _forget(self, container: str | None, directory: Path, uid: int) -> None:
+        def forget() -> None:
+            shutil.rmtree(directory, ignore_errors=True)
+            with self._lock:
+                heapq.heappush(self._uids, uid)
+
+        if container is None:
+            forget()
+        else:
+            self._remove(container, forget)
+
+    def _remove(self, container: str, done: Callable[[], None]) -> None:
+        try:
+            self._engine.remove(container)
+        except EngineError as error:
+            _LOGGER.warning("container %s is still there: %s", container[:12], error)
+            self._scheduler.call_later(_RETRY_SECONDS, lambda: self._remove(container, done))
+        else:
+            done()
+
+    def _take_uid(self) -> int:
+        with self._lock:
+            if not self._uids:
+                raise EnvironmentFailed("no user id is free: every environment is in use")
+            return heapq.heappop(self._uids)
+
+
+@contextmanager
+def _listening(directory: Path) -> Iterator[socket.socket]:
+    """A socket in a new directory, gone when the block ends: nobody else can ever connect.
+
+    The init is root without the capability to enter what is closed to it: when we are
+    another user both are open, within a parent that is not.
+    """
+    directory.mkdir()
+    directory.chmod(0o700 if os.geteuid() == 0 else 0o711)
+    with socket.socket(socket.AF_UNIX) as listener:
+        # A path by descriptor: the name of a socket may have 107 bytes, that of a directory more.
+        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+        try:
+            listener.bind(f"/proc/self/fd/{descriptor}/{_SOCKET}")
+        finally:
+            os.close(descriptor)
+        path = directory / _SOCKET
+        path.chmod(0o666)
+        listener.listen(1)
+        try:
+            yield listener
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()

@@ -1,0 +1,377 @@
+"""One execution environment: one container, one version, one invocation at a time.
+
+The control plane owns the clock: it gives the runtime its deadlines and kills what
+is late. The init owns the processes: it says what became of them and why. Whoever
+holds an environment (the pool, then the lessee) is the only one to drive it; a
+thread of its own reads the channel.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import re
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from sandbox.catalog.records import Version
+from sandbox.clock import Clock
+from sandbox.engines.base import ContainerSpec, ResourceLimits
+from sandbox.environments import failures
+from sandbox.environments.channel import Channel, Frame, FrameKind, Payload
+from sandbox.environments.lifecycle import Event, State, StopReason, after
+from sandbox.environments.variables import RESPONSE_BYTES
+from sandbox.errors import EnvironmentFailed
+from sandbox.invocation import Invocation, LogTail, Outcome
+from sandbox.logs import lines
+
+INIT_SECONDS = 10.0
+"""How long an on-demand environment may take to initialize before an invocation."""
+
+_LOGGER = logging.getLogger(__name__)
+_KILL_SECONDS = 2.0
+_EXIT_SECONDS = 1.0
+
+
+class LogWriter(Protocol):
+    """Where an environment's output goes; never blocks."""
+
+    def write(self, data: bytes, at: float) -> None:
+        """Append output that came at `at`, seconds since the Unix epoch; one event a line."""
+
+    def event(self, data: bytes, at: float) -> None:
+        """Append one event of the platform's own."""
+
+    def close(self) -> None:
+        """No more will come."""
+
+
+class _InitFailure(NamedTuple):
+    """Why a runtime never asked for an event."""
+
+    memory: int
+    error_type: str | None = None
+    """None: it ran out of time."""
+    payload: Payload = b""
+    """What it posted to /init/error."""
+    exit_: failures.Failure | None = None
+    """Set when it posted nothing and ended."""
+
+
+class _Ending(NamedTuple):
+    """How an invocation ended: what its caller and its REPORT line are told."""
+
+    payload: Payload
+    duration_ms: float
+    memory: int
+    status: str | None = None
+    """`error` or `timeout` when the platform ended it."""
+    error_type: str | None = None
+    failed: bool = True
+
+
+def _init_start(version: Version) -> bytes:
+    """Nothing for a container image: its runtime has no version."""
+    managed = re.fullmatch(r"([a-z]+)([\d.]+)x?", version.runtime or "")
+    if managed is None:
+        return b""
+    named = version.configuration.get("RuntimeVersionConfig") or {}
+    return lines.init_start(
+        f"{managed[1]}:{managed[2].rstrip('.')}", named.get("RuntimeVersionArn", "")
+    )
+
+
+def _posted(report: Frame, memory: int) -> _InitFailure:
+    error_type = failures.reported_type(report.meta.get("errorType"), during_init=True)
+    return _InitFailure(memory, error_type, report.payload)
+
+
+def _init_report(phase: str, duration_ms: float, failure: _InitFailure) -> bytes:
+    return lines.init_report(
+        duration_ms=duration_ms,
+        phase=phase,
+        status="timeout" if failure.error_type is None else "error",
+        error_type=failure.error_type,
+    )
+
+
+def _undelivered(report: Frame, request_id: str) -> bool:
+    return report.kind is FrameKind.EXITED and report.meta.get("requestId") != request_id
+
+
+def _ending_of_report(report: Frame, restart_ms: float, request_id: str) -> _Ending:
+    """From the RESULT or EXITED that answers an INVOKE."""
+    meta = report.meta
+    duration_ms = meta["durationMs"] + restart_ms
+    memory = meta["maxMemoryBytes"]
+    if report.kind is FrameKind.EXITED:
+        failure = failures.of_exit(meta)
+        return _Ending(
+            failure.document(request_id), duration_ms, memory, "error", failure.error_type
+        )
+    if meta["outcome"] == "tooLarge":
+        document = failures.response_too_large(RESPONSE_BYTES)
+        return _Ending(document, duration_ms, memory, "error", failures.RESPONSE_TOO_LARGE)
+    failed = meta["outcome"] == "error"
+    return _Ending(report.payload, duration_ms, memory, failed=failed)
+
+
+class ExecutionEnvironment:
+    """A booted container. `assign` a version, `initialize`, then `invoke` as often as wanted."""
+
+    def __init__(
+        self,
+        identifier: str,
+        *,
+        container: str,
+        spec: ContainerSpec,
+        limits: ResourceLimits,
+        uid: int,
+        channel: Channel,
+        clock: Clock,
+        on_lost: Callable[[ExecutionEnvironment], None],
+    ) -> None:
+        self.id = identifier
+        self.container = container
+        self.spec = spec
+        self.limits = limits
+        self.uid = uid
+        self.state = after(State.STARTING, Event.BOOTED)
+        self.stop_reason: StopReason | None = None
+        self.expires_at = math.inf
+        self._channel = channel
+        self._clock = clock
+        self._on_lost = on_lost
+        self._reports: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._generation = 0
+        self._exited = 0
+        self._invocations = 0
+        self._init_ms: float | None = None
+        self._tail = LogTail()
+        self._log: LogWriter | None = None
+        self._version: Version | None = None
+        threading.Thread(target=self._read, name=f"channel-{identifier}", daemon=True).start()
+
+    def __repr__(self) -> str:
+        what = self.version.arn if self._version else self.spec.image
+        return f"<{self.id} {self.state.name} {what}>"
+
+    @property
+    def version(self) -> Version:
+        assert self._version is not None, "a spare has no version"
+        return self._version
+
+    @property
+    def runtime_lives(self) -> bool:
+        return self._exited < self._generation
+
+    def apply(self, event: Event) -> None:
+        """Change the state; only the pool does, under its lock."""
+        self.state = after(self.state, event)
+
+    def assign(
+        self, version: Version, configuration: dict[str, Any], archive: Path | None, log: LogWriter
+    ) -> None:
+        """Give a spare its version, for good: configuration and code, and where its log goes."""
+        self._version = version
+        self._log = log
+        if started := _init_start(version):
+            self._write_event(started)
+        code = archive.read_bytes() if archive else b""
+        self._channel.send(Frame(FrameKind.CONFIGURE, configuration, code))
+
+    def initialize(self) -> bool:
+        """Start the runtime, for 10 s at most; whether it is ready for an event."""
+        began = self._clock.monotonic()
+        failure = self._start("init", began + INIT_SECONDS)
+        if failure is None:
+            return True
+        self._write_event(_init_report("init", self._since(began), failure))
+        return False
+
+    def invoke(self, invocation: Invocation) -> Outcome:
+        """Run one invocation to its end. Raises EnvironmentFailed when the container is lost."""
+        began = self._clock.monotonic()
+        deadline = began + self.version.timeout
+        if self._invocations:
+            self._tail = LogTail()  # the first one's begins with what the init printed
+        self._invocations += 1
+        init_ms, self._init_ms = self._init_ms, None
+        self._take_in()
+        restart_ms = 0.0
+        if not self.runtime_lives:
+            failure = self._start("invoke", deadline)
+            restart_ms = self._since(began)
+            if failure is not None:
+                return self._never_ran(invocation, failure, restart_ms)
+        self._write_event(lines.start(invocation.request_id, self.version.version))
+        report = self._deliver(invocation, deadline)
+        if report is not None and _undelivered(report, invocation.request_id):
+            # It ended as the event was on its way: the function has not seen it.
+            failure = self._start("invoke", deadline)
+            restart_ms = self._since(began)
+            if failure is not None:
+                return self._never_ran(invocation, failure, restart_ms)
+            report = self._deliver(invocation, deadline)
+        if report is None:
+            ending = self._ending_of_timeout(self._kill(), invocation.request_id)
+        else:
+            ending = _ending_of_report(report, restart_ms, invocation.request_id)
+        return self._finish(invocation, ending, init_ms)
+
+    def _take_in(self) -> None:
+        """Note what was reported since: a runtime may end after its answer."""
+        while self.runtime_lives and self._next(self._clock.monotonic()) is not None:
+            pass
+
+    def _deliver(self, invocation: Invocation, deadline: float) -> Frame | None:
+        meta = self._invoke_meta(invocation, deadline)
+        self._channel.send(Frame(FrameKind.INVOKE, meta, invocation.payload))
+        return self._next(deadline)
+
+    def _never_ran(
+        self, invocation: Invocation, failure: _InitFailure, duration_ms: float
+    ) -> Outcome:
+        ending = self._ending_of_init(failure, duration_ms, invocation.request_id)
+        self._write_event(_init_report("invoke", ending.duration_ms, failure))
+        self._write_event(lines.start(invocation.request_id, self.version.version))
+        return self._finish(invocation, ending, None)
+
+    def close(self) -> None:
+        """End the container, whatever it does."""
+        self._channel.close()
+        if self._log is not None:
+            self._log.close()
+
+    def _invoke_meta(self, invocation: Invocation, deadline: float) -> dict[str, Any]:
+        remaining = deadline - self._clock.monotonic()
+        meta = {
+            "requestId": invocation.request_id,
+            "deadlineMs": int((self._clock.wall() + remaining) * 1000),
+            "invokedFunctionArn": invocation.reference.arn,
+            "invocationId": str(uuid.uuid4()),
+        }
+        if invocation.trace_id:
+            meta["traceId"] = invocation.trace_id
+        if invocation.client_context:
+            meta["clientContext"] = invocation.client_context
+        return meta
+
+    def _start(self, phase: str, deadline: float) -> _InitFailure | None:
+        """Start the runtime and wait until it asks for an event; None when it did."""
+        self._generation += 1
+        self._channel.send(Frame(FrameKind.START, {"generation": self._generation, "phase": phase}))
+        posted: Frame | None = None
+        while True:
+            report = self._next(deadline)
+            if report is None:
+                memory = self._kill()
+                return _InitFailure(memory) if posted is None else _posted(posted, memory)
+            if report.kind is FrameKind.INITIALIZED:
+                if phase == "init":
+                    self._init_ms = report.meta["durationMs"]
+                return None
+            if report.kind is FrameKind.INIT_ERROR:
+                posted = report
+                deadline = min(deadline, self._clock.monotonic() + _EXIT_SECONDS)
+            elif report.kind is FrameKind.EXITED:
+                memory = report.meta["maxMemoryBytes"]
+                if posted is not None:
+                    return _posted(posted, memory)
+                exit_ = failures.of_exit(report.meta)
+                return _InitFailure(memory, error_type=exit_.error_type, exit_=exit_)
+
+    def _ending_of_init(
+        self, failure: _InitFailure, duration_ms: float, request_id: str
+    ) -> _Ending:
+        if failure.error_type is None:
+            return self._ending_of_timeout(failure.memory, request_id)
+        payload = failure.payload
+        if failure.exit_ is not None:
+            payload = failure.exit_.document(request_id)
+        return _Ending(payload, duration_ms, failure.memory, "error", failure.error_type)
+
+    def _ending_of_timeout(self, memory: int, request_id: str) -> _Ending:
+        seconds = self.version.timeout
+        document = failures.of_timeout(seconds).document(request_id)
+        return _Ending(document, seconds * 1000.0, memory, "timeout")
+
+    def _finish(self, invocation: Invocation, ending: _Ending, init_ms: float | None) -> Outcome:
+        version = self.version
+        used = math.ceil(ending.memory / 2**20)
+        if used > version.memory_size or ending.error_type == failures.OUT_OF_MEMORY:
+            used = version.memory_size
+        self._write_event(lines.end(invocation.request_id))
+        self._write_event(
+            lines.report(
+                invocation.request_id,
+                duration_ms=ending.duration_ms,
+                memory_size=version.memory_size,
+                max_memory_used=used,
+                init_duration_ms=init_ms,
+                status=ending.status,
+                error_type=ending.error_type,
+            )
+        )
+        return Outcome(
+            payload=ending.payload,
+            function_error="Unhandled" if ending.failed else None,
+            executed_version=version.version,
+            log_tail=self._tail.bytes(),
+            duration_ms=ending.duration_ms,
+        )
+
+    def _kill(self) -> int:
+        """Kill the runtime and what it left; the most memory seen."""
+        self._channel.send(Frame(FrameKind.KILL, {"generation": self._generation}))
+        deadline = self._clock.monotonic() + _KILL_SECONDS
+        while (report := self._next(deadline)) is not None:
+            if report.kind is FrameKind.EXITED:
+                memory: int = report.meta["maxMemoryBytes"]
+                return memory
+        raise EnvironmentFailed(f"environment {self.id} did not end its processes")
+
+    def _next(self, deadline: float) -> Frame | None:
+        """The init's next report, or None at the deadline."""
+        timeout = max(0.0, deadline - self._clock.monotonic())
+        try:
+            report = self._reports.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if report is None:
+            self._reports.put(None)  # for whoever asks next
+            raise EnvironmentFailed(f"the container of environment {self.id} ended")
+        if report.kind is FrameKind.EXITED:
+            self._exited = report.meta["generation"]
+        return report
+
+    def _read(self) -> None:
+        """Top of the channel's thread."""
+        try:
+            for frame in self._channel.frames():
+                if frame.kind is FrameKind.LOG:
+                    self._write_output(bytes(frame.payload))
+                else:
+                    self._reports.put(frame)
+        except EnvironmentFailed:
+            _LOGGER.exception("environment %s broke the protocol", self.id)
+        finally:
+            self._reports.put(None)
+            self._on_lost(self)
+
+    def _write_output(self, data: bytes) -> None:
+        self._tail.write(data)
+        if self._log is not None:
+            self._log.write(data, self._clock.wall())
+
+    def _write_event(self, line: bytes) -> None:
+        self._tail.write(line)
+        if self._log is not None:
+            self._log.event(line, self._clock.wall())
+
+    def _since(self, began: float) -> float:
+        return (self._clock.monotonic() - began) * 1000

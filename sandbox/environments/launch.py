@@ -1,0 +1,148 @@
+"""From a version to a running environment: image, limits, code, configuration, log."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+from sandbox.catalog.code_store import CodeStore
+from sandbox.catalog.records import Version
+from sandbox.clock import Clock
+from sandbox.engines.base import ContainerEngine, ContainerSpec, Image, ResourceLimits
+from sandbox.environments import variables
+from sandbox.environments.containers import Containers
+from sandbox.environments.environment import ExecutionEnvironment, LogWriter
+from sandbox.errors import FnboxError, ImageMissing
+from sandbox.logs import lines
+from sandbox.settings import Settings
+
+_DEFAULT_MEMORY_MIB = 128
+_DEFAULT_TMP_MIB = 512
+_OVERHEAD_MIB = 48
+"""For the init, the code that came by frame, and the kernel's share, on top of the function's."""
+_MIB_PER_CPU = 1769
+_SHARES_PER_CPU = 1024
+
+
+class LogStreams(Protocol):
+    """Where the launcher opens the log of an environment."""
+
+    def stream(self, account: str, region: str, group: str, name: str) -> LogWriter:
+        """A new stream in a group, which is made when it is not there."""
+
+
+class Launcher:
+    """Boots environments and gives them their version."""
+
+    def __init__(
+        self,
+        *,
+        engine: ContainerEngine,
+        containers: Containers,
+        code: CodeStore,
+        logs: LogStreams,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._engine = engine
+        self._containers = containers
+        self._code = code
+        self._logs = logs
+        self._settings = settings
+        self._clock = clock
+        self._holds: dict[ExecutionEnvironment, Callable[[], None]] = {}
+        """What keeps mounted code on the disk while a container uses it."""
+
+    def spec(self, version: Version) -> ContainerSpec:
+        """What container a version needs. Raises ImageMissing and other EngineErrors."""
+        inline = version.code is None or self._code.archive(version.code) is not None
+        return ContainerSpec(
+            image=self._image(version).id,
+            code=None if inline or version.code is None else self._code.tree(version.code),
+            tmp_mib=version.ephemeral_storage,
+        )
+
+    def boot(
+        self,
+        version: Version | None,
+        spec: ContainerSpec,
+        on_lost: Callable[[ExecutionEnvironment], None],
+    ) -> ExecutionEnvironment:
+        """Start a container for `version`, or a spare."""
+        if version is None:
+            return self._containers.boot("fnbox-spare", spec, self._limits(None), on_lost)
+        release = self._code.hold(version.code) if version.code and spec.code else _nothing
+        try:
+            environment = self._containers.boot(
+                f"fnbox-{version.key.name}", spec, self._limits(version), on_lost
+            )
+        except FnboxError:
+            release()
+            raise
+        self._holds[environment] = release
+        return environment
+
+    def initialize(self, environment: ExecutionEnvironment, version: Version) -> bool:
+        """Assign the version and start its runtime; whether it is ready for an event."""
+        limits = self._limits(version)
+        if limits != environment.limits:
+            self._containers.limit(environment, limits)
+        group = str(version.configuration["LoggingConfig"]["LogGroup"])
+        shared = group != f"/aws/lambda/{version.key.name}"
+        stream = lines.stream_name(
+            version.version, self._clock.wall(), function=version.key.name if shared else ""
+        )
+        configuration = variables.configuration(
+            version,
+            self._image(version),
+            uid=environment.uid,
+            log_group=group,
+            log_stream=stream,
+        )
+        inline = version.code if environment.spec.code is None else None
+        environment.assign(
+            version,
+            configuration,
+            self._code.archive(inline) if inline else None,
+            self._logs.stream(version.key.account, version.key.region, group, stream),
+        )
+        return environment.initialize()
+
+    def remove(self, environment: ExecutionEnvironment) -> None:
+        """End an environment."""
+        self._containers.remove(environment)
+        self._holds.pop(environment, _nothing)()
+
+    def check(self, version: Version) -> None:
+        """Raise ImageMissing, or another EngineError, when the version's image cannot be had."""
+        self._image(version)
+
+    def _image(self, version: Version) -> Image:
+        if version.package_type == "Image":
+            return self._engine.image(version.image_id or version.image_uri or "")
+        runtime = version.runtime or ""
+        reference = self._settings.runtime_images.get(runtime, f"fnbox/{runtime}:latest")
+        try:
+            return self._engine.image(reference)
+        except ImageMissing as error:
+            raise ImageMissing(
+                f"the image {reference} is missing: run `fnbox images build {runtime}`, "
+                "or name another in FNBOX_RUNTIME_IMAGES"
+            ) from error
+
+    def _limits(self, version: Version | None) -> ResourceLimits:
+        memory = version.memory_size if version else _DEFAULT_MEMORY_MIB
+        tmp = version.ephemeral_storage if version else _DEFAULT_TMP_MIB
+        cpus = memory / _MIB_PER_CPU
+        if self._settings.cpu != "lambda":
+            cpus = max(1.0, cpus)
+        return ResourceLimits(
+            memory_bytes=(memory + tmp + _OVERHEAD_MIB) * 2**20,
+            nano_cpus=int(min(cpus, os.cpu_count() or 1) * 1e9),
+            cpu_shares=max(2, round(_SHARES_PER_CPU * memory / _MIB_PER_CPU)),
+        )
+
+
+def _nothing() -> None:
+    """What there is to release when nothing is held."""

@@ -1,0 +1,100 @@
+"""What a runtime finds when it starts: its command and its environment variables.
+
+Source: the Runtime API's environment variables. Precedence, low to high: the
+image's ENV, what the platform offers and a customer may override, the customer's
+variables, what is reserved.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandbox.catalog.records import Version
+from sandbox.engines.base import Image
+
+RESPONSE_BYTES = 6 * 2**20 + 100
+
+
+def configuration(
+    version: Version, image: Image, *, uid: int, log_group: str, log_stream: str
+) -> dict[str, Any]:
+    """The meta of a CONFIGURE frame."""
+    return {
+        "command": command(version, image),
+        "workingDirectory": working_directory(version, image),
+        "environment": environment(version, image, log_group=log_group, log_stream=log_stream),
+        "uid": uid,
+        "gid": uid,
+        "memoryBytes": version.memory_size * 2**20,
+        "responseBytes": RESPONSE_BYTES,
+        "freeze": True,
+    }
+
+
+def command(version: Version, image: Image) -> list[str]:
+    """The runtime's argv; empty for a bootstrap that is looked for in the code."""
+    if version.package_type == "Image":
+        config = _image_config(version)
+        entry_point = config.get("EntryPoint") or image.entrypoint
+        # As in Docker, an entry point that is overridden takes the image's CMD with it.
+        given = config.get("Command") or (() if config.get("EntryPoint") else image.command)
+        return [*entry_point, *given]
+    if (version.runtime or "").startswith("provided"):
+        return []
+    return [*image.entrypoint, version.handler or ""]
+
+
+def working_directory(version: Version, image: Image) -> str:
+    if version.package_type == "Image":
+        configured: str | None = _image_config(version).get("WorkingDirectory")
+        return configured or image.working_directory
+    return "/var/task"
+
+
+def _image_config(version: Version) -> dict[str, Any]:
+    response = version.configuration.get("ImageConfigResponse") or {}
+    config: dict[str, Any] = response.get("ImageConfig") or {}
+    return config
+
+
+def environment(
+    version: Version, image: Image, *, log_group: str, log_stream: str
+) -> dict[str, str]:
+    variables = dict(item.split("=", 1) for item in image.environment if "=" in item)
+    variables |= {
+        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+        "PWD": "/var/task",
+        "SHLVL": "0",
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
+        "_AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1",
+        "_AWS_XRAY_DAEMON_PORT": "2000",
+    } | {name: variables[name] for name in ("PATH",) if name in variables}
+    variables |= version.variables
+    logging = version.configuration.get("LoggingConfig") or {}
+    variables |= {
+        "AWS_REGION": version.key.region,
+        "AWS_DEFAULT_REGION": version.key.region,
+        # A function's own calls come back to its account: see the API's request context.
+        "AWS_ACCESS_KEY_ID": version.key.account,
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_SESSION_TOKEN": "local",
+        "AWS_LAMBDA_FUNCTION_NAME": version.key.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": version.version,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_size),
+        "AWS_LAMBDA_LOG_GROUP_NAME": log_group,
+        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        "AWS_LAMBDA_LOG_FORMAT": str(logging.get("LogFormat", "Text")),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+    }
+    if logging.get("ApplicationLogLevel"):
+        variables["AWS_LAMBDA_LOG_LEVEL"] = str(logging["ApplicationLogLevel"])
+    if version.handler:
+        variables["_HANDLER"] = version.handler
+    if version.runtime and not version.runtime.startswith("provided"):
+        variables["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{version.runtime}"
+    return variables

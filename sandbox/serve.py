@@ -1,0 +1,137 @@
+"""Serves the control plane over HTTP until SIGTERM: one gunicorn worker, on gevent.
+
+The master takes the state directory and the port, so that what is wrong with either
+is one line at once; the worker builds the control plane after gevent has patched the
+standard library. A worker that dies is replaced, and cleans up after the one before.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gunicorn.app.base import BaseApplication
+from gunicorn.workers.ggevent import GeventWorker
+
+from sandbox.errors import StartupError
+from sandbox.settings import Settings
+from sandbox.state import StateLock
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from sandbox.control_plane import ControlPlane
+
+_CONNECTIONS = 20_000
+_IDLE_CONNECTION_SECONDS = 75
+_BACKLOG = 2048
+# A client behind a silent connection is noticed within about 2 minutes; a call that
+# runs for 15 keeps its entry in every NAT table on the way.
+_KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 45), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 5))
+
+
+def serve(settings: Settings, ready_fd: int | None = None) -> None:
+    """Run until SIGTERM or SIGINT. Writes a byte to `ready_fd` once calls are answered."""
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    lock = StateLock(settings.state_dir)
+    listener = _listen(settings)
+    with lock:
+        _Server(settings, listener, ready_fd).run()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Connections inherit these from the socket that accepts them.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option, value in _KEEP_ALIVE:
+        listener.setsockopt(socket.IPPROTO_TCP, option, value)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartupError(
+                f"port {settings.port} is taken; stop what uses it, or set FNBOX_PORT"
+            ) from error
+        raise StartupError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+        ) from error
+    listener.listen(_BACKLOG)
+    listener.set_inheritable(True)
+    return listener
+
+
+class _Worker(GeventWorker):  # type: ignore[misc]
+    """gunicorn's, which also tells the control plane that the end has begun."""
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        server: _Server = self.app
+        gevent.spawn(server.wind_down)
+        super().handle_exit(sig, frame)
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn, told all it needs to know."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, ready_fd: int | None) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._ready_fd = ready_fd
+        self._control_plane: ControlPlane | None = None
+        super().__init__()
+
+    def load_config(self) -> None:
+        options: dict[str, Any] = {
+            "bind": f"fd://{self._listener.fileno()}",
+            "workers": 1,
+            "worker_class": _Worker,
+            "worker_connections": _CONNECTIONS,
+            "keepalive": _IDLE_CONNECTION_SECONDS,
+            # A call may take 15 minutes and a laptop may sleep: no worker is killed for silence.
+            "timeout": 0,
+            "graceful_timeout": max(1, round(self._settings.grace)),
+            "loglevel": self._settings.log_level.lower(),
+            "limit_request_line": 8190,
+            "limit_request_field_size": 65_536,
+            "control_socket_disable": True,
+            "post_worker_init": self._ready,
+            "worker_exit": self._exit,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """In the worker."""
+        # Not before: what it imports has to find the standard library patched.
+        from sandbox.control_plane import ControlPlane
+
+        self._control_plane = ControlPlane(self._settings)
+        # What is loaded now stays: 10,000 functions would make a collection take 350 ms.
+        gc.collect()
+        gc.freeze()
+        return self._control_plane.app
+
+    def wind_down(self) -> None:
+        if self._control_plane is not None:
+            self._control_plane.wind_down()
+
+    def _ready(self, worker: object) -> None:
+        if self._ready_fd is not None:
+            os.write(self._ready_fd, b"1")
+            os.close(self._ready_fd)
+            self._ready_fd = None
+
+    def _exit(self, server: object, worker: object) -> None:
+        if self._control_plane is not None:
+            self._control_plane.close()

@@ -1,0 +1,134 @@
+"""Invoking a function: from who was named to what came of it.
+
+Nothing on this path asks the database or the container engine, unless an
+environment has to be started.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sandbox.catalog.catalog import Catalog
+from sandbox.catalog.records import Version
+from sandbox.environments.pool import EnvironmentPool
+from sandbox.errors import Conflict, EngineError, NotFound, TooManyRequests
+from sandbox.invocation import Invocation, Outcome
+from sandbox.names import FunctionKey, FunctionReference
+
+_LOGGER = logging.getLogger(__name__)
+
+_ACTIVATION_SECONDS = 2.0
+"""How long a call waits for a function that is still Pending.
+
+On AWS it gets 409 at once. Here a function is Active within milliseconds of its
+creation, so a script that does not wait would fail or not by chance; a function
+that stays Pending for longer gets AWS's answer.
+"""
+
+
+class InvokeService:
+    """What the API and the event queue call."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        pool: EnvironmentPool,
+        put_event: Callable[[Invocation], None],
+        wait_timeout: float,
+        account_concurrency: int,
+    ) -> None:
+        self._catalog = catalog
+        self._pool = pool
+        self._put_event = put_event
+        self._wait_timeout = wait_timeout
+        self._account_concurrency = account_concurrency
+        self._running: Counter[str] = Counter()
+        self._settled = threading.Condition()
+        catalog.on_change(self._changed)
+
+    def invoke(self, invocation: Invocation) -> Outcome:
+        """Run an invocation and wait for its end.
+
+        Raises NotFound, Conflict while the function is Pending, TooManyRequests,
+        EngineError when no container can be had, EnvironmentFailed when one broke.
+        """
+        version = self._active(invocation.reference)
+        with self._admitted(invocation.reference.key.account):
+            environment = self._pool.lease(version, self._wait_timeout)
+            lost = True
+            try:
+                outcome = environment.invoke(invocation)
+                lost = False
+            finally:
+                self._pool.release(environment, lost=lost)
+            return outcome
+
+    def enqueue(self, invocation: Invocation) -> None:
+        """Accept an event; returns when it is on disk. Raises NotFound, Conflict."""
+        self._active(invocation.reference)
+        self._put_event(invocation)
+
+    def check(self, reference: FunctionReference) -> None:
+        """Raise what `invoke` would raise before anything runs."""
+        self._active(reference)
+
+    def activate(self, key: FunctionKey, version: str) -> None:
+        """Complete a function's creation or update, in the background."""
+        threading.Thread(
+            target=self._activate, args=(key, version), name="activate", daemon=True
+        ).start()
+
+    def activate_unsettled(self) -> None:
+        """Complete what an earlier run left in progress."""
+        for key, version in self._catalog.unsettled():
+            self._catalog.activate(key, version)
+
+    def _activate(self, key: FunctionKey, version: str) -> None:
+        self._catalog.activate(key, version)
+        with self._settled:
+            self._settled.notify_all()
+        try:
+            self._pool.prepare(self._catalog.resolve(FunctionReference(key, version)))
+        except NotFound:
+            return  # deleted meanwhile
+        except EngineError as error:
+            _LOGGER.warning("%s cannot run yet: %s", key.qualified(version), error)
+
+    def _active(self, reference: FunctionReference) -> Version:
+        version = self._catalog.resolve(reference)
+        if version.state == "Pending":
+            with self._settled:
+                self._settled.wait_for(
+                    lambda: self._catalog.resolve(reference).state != "Pending",
+                    _ACTIVATION_SECONDS,
+                )
+            version = self._catalog.resolve(reference)
+            if version.state == "Pending":
+                raise Conflict(
+                    "The operation cannot be performed at this time. "
+                    "The function is currently in the following state: Pending"
+                )
+        return version
+
+    @contextmanager
+    def _admitted(self, account: str) -> Iterator[None]:
+        if self._running[account] >= self._account_concurrency:
+            raise TooManyRequests("ConcurrentInvocationLimitExceeded")
+        self._running[account] += 1
+        try:
+            yield
+        finally:
+            self._running[account] -= 1
+
+    def _changed(self, key: FunctionKey) -> None:
+        try:
+            function = self._catalog.function(key)
+        except NotFound:
+            self._pool.retire(key, ())
+        else:
+            self._pool.retire(key, [*function.versions.values(), function.serving])

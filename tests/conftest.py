@@ -1,0 +1,22 @@
+"""What all tests share: they do not depend on how the caller's shell is set up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+_KEPT = ("FNBOX_DOCKER_HOST", "FNBOX_TEST_")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_the_caller() -> Iterator[None]:
+    """Neither fnbox nor AWS clients see settings but those that a test makes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "FNBOX_")) and not name.startswith(_KEPT):
+                patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        yield

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sandbox.control_plane import ControlPlane
+from sandbox.invocation import Invocation, Outcome
+from sandbox.names import FunctionKey, FunctionReference
+from sandbox.settings import Settings
+from tests.contract.scenarios import SCENARIOS, Scenario
+from tests.support.functions import KeptLog, make_invocation, make_version
+from tests.support.scripted_init import boot
+
+Invoke = Callable[[Invocation], Outcome]
+
+PLATFORM = re.compile(r"(?:INIT_START|INIT_REPORT|START|END|REPORT) |user:")
+NUMBERS = re.compile(r"(Duration|Memory Used): [\d.]+")
+
+
+def lines_of(outcome: Outcome, request_id: str) -> tuple[str, ...]:
+    text = outcome.log_tail.decode().replace(request_id, "ID")
+    text = re.sub(r"arn:aws:lambda:\S+", "ARN", NUMBERS.sub(r"\1: N", text))
+    return tuple(line for line in text.split("\n") if PLATFORM.match(line))
+
+
+def check(scenario: Scenario, invoke: Invoke, reference: FunctionReference) -> None:
+    first = Invocation(reference, scenario.event)
+    outcome = invoke(first)
+    payload = bytes(outcome.payload).decode().replace(first.request_id, "ID")
+    assert payload == scenario.payload
+    assert outcome.function_error == scenario.function_error
+    assert outcome.executed_version == "$LATEST"
+    assert lines_of(outcome, first.request_id) == scenario.log
+
+    event = scenario.event if scenario.after == scenario.payload else b'"again"'
+    again = Invocation(reference, event)
+    outcome = invoke(again)
+    payload = bytes(outcome.payload).decode().replace(again.request_id, "ID")
+    assert payload == (scenario.after or scenario.payload)
+    assert b"Init Duration: " not in outcome.log_tail.split(b"START ")[-1]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_a_scripted_init_gives_what_lambda_gives_for(scenario: Scenario) -> None:
+    environment, _ = boot(scenario.script)
+    version = make_version(timeout=scenario.timeout, Runtime=scenario.runtime)
+    environment.assign(version, {}, None, KeptLog())
+    environment.initialize()
+    check(scenario, environment.invoke, make_invocation().reference)
+    environment.close()
+
+
+@pytest.fixture(scope="module")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    settings = Settings.load(
+        state_dir=tmp_path_factory.mktemp("state"),
+        spares=0,
+        runtime_images={"provided.al2023": "fnbox/python3.13:latest"},
+    )
+    control_plane = ControlPlane(settings)
+    yield control_plane
+    control_plane.close()
+
+
+def deploy(control_plane: ControlPlane, scenario: Scenario, number: int) -> FunctionReference:
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("handler.py", scenario.source)
+    key = FunctionKey("000000000000", "us-east-1", f"scenario-{number}")
+    control_plane.catalog.create_function(
+        key,
+        {
+            "Runtime": scenario.runtime,
+            "Handler": scenario.handler,
+            "Role": "arn:aws:iam::000000000000:role/any",
+            "Timeout": scenario.timeout,
+            "Code": {"ZipFile": package.getvalue()},
+        },
+    )
+    control_plane.catalog.activate(key, "$LATEST")
+    return FunctionReference(key, None)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("number", "scenario"),
+    list(enumerate(SCENARIOS)),
+    ids=[scenario.name for scenario in SCENARIOS],
+)
+def test_a_real_container_gives_what_lambda_gives_for(
+    control_plane: ControlPlane, number: int, scenario: Scenario
+) -> None:
+    reference = deploy(control_plane, scenario, number)
+    check(scenario, control_plane.service.invoke, reference)
+    control_plane.catalog.delete_function(reference.key)

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from sandbox.catalog.records import Version
+from sandbox.clock import FakeClock
+from sandbox.engines.base import ContainerSpec
+from sandbox.environments.channel import FrameKind
+from sandbox.environments.environment import ExecutionEnvironment
+from sandbox.environments.lifecycle import State, StopReason
+from sandbox.environments.pool import EnvironmentPool
+from sandbox.errors import EngineUnavailable, EnvironmentFailed, TooManyRequests
+from sandbox.names import FunctionKey
+from tests.support.functions import KEY, KeptLog, make_version, until
+from tests.support.scripted_init import SPEC, ScriptedInit, boot, exited
+
+SOON = 10.0
+
+
+class HeldScheduler:
+    """Keeps the latest call until the test makes it."""
+
+    def __init__(self) -> None:
+        self.due: Callable[[], None] = lambda: None
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        self.due = function
+
+
+class ScriptedLauncher:
+    """Boots environments over socket pairs; tests hold back or break its starts."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+        self.script: dict[FrameKind, object] = {}
+        self.booted: list[ExecutionEnvironment] = []
+        self.removed: list[ExecutionEnvironment] = []
+        self.inits: dict[ExecutionEnvironment, ScriptedInit] = {}
+        self._lock = threading.Lock()
+
+    def spec(self, version: Version) -> ContainerSpec:
+        return SPEC
+
+    def boot(
+        self,
+        version: Version | None,
+        spec: ContainerSpec,
+        on_lost: Callable[[ExecutionEnvironment], None],
+    ) -> ExecutionEnvironment:
+        assert self.gate.wait(SOON)
+        if self.error is not None:
+            raise self.error
+        environment, init = boot(self.script, on_lost=on_lost, spec=spec)
+        with self._lock:
+            self.inits[environment] = init
+            self.booted.append(environment)
+        return environment
+
+    def initialize(self, environment: ExecutionEnvironment, version: Version) -> bool:
+        environment.assign(version, {}, None, KeptLog())
+        return environment.initialize()
+
+    def remove(self, environment: ExecutionEnvironment) -> None:
+        environment.close()
+        with self._lock:
+            self.removed.append(environment)
+
+
+class Rig:
+    def __init__(self, **options: int) -> None:
+        self.launcher = ScriptedLauncher()
+        self.scheduler = HeldScheduler()
+        self.clock = FakeClock()
+        self.free_mib = 10_000
+        chosen = {"max_environments": 10, "spares": 0} | options
+        self.pool = EnvironmentPool(
+            self.launcher,
+            scheduler=self.scheduler,
+            clock=self.clock,
+            keep_alive=600.0,
+            min_free_mib=512,
+            free_mib=lambda: self.free_mib,
+            **chosen,
+        )
+
+    def lease(self, version: Version | None = None, timeout: float = SOON) -> ExecutionEnvironment:
+        return self.pool.lease(version or make_version(), timeout)
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    rig = Rig()
+    yield rig
+    rig.pool.close()
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(32) as executor:
+        yield executor
+
+
+def waiting(rig: Rig, count: int) -> Callable[[], bool]:
+    return lambda: f"{count} waiting>" in repr(rig.pool)
+
+
+def test_an_idle_environment_is_used_again_most_recent_first(rig: Rig) -> None:
+    first, second = rig.lease(), rig.lease()
+    assert repr(rig.pool) == (
+        "<EnvironmentPool 2 alive: 0 starting, 2 busy, 0 idle, 0 spare, 0 waiting>"
+    )
+    rig.pool.release(first)
+    rig.pool.release(second)
+    assert repr(rig.pool) == (
+        "<EnvironmentPool 2 alive: 0 starting, 0 busy, 2 idle, 0 spare, 0 waiting>"
+    )
+    assert rig.lease() is second
+    assert rig.lease() is first
+
+
+def test_calls_at_once_start_as_many_environments_and_no_more(
+    rig: Rig, executor: ThreadPoolExecutor
+) -> None:
+    rig.launcher.gate.clear()
+    leases = [executor.submit(rig.lease) for _ in range(5)]
+    until(waiting(rig, 5))
+    rig.launcher.gate.set()
+    environments = {lease.result() for lease in leases}
+    assert len(environments) == len(rig.launcher.booted) == 5
+    for environment in environments:
+        rig.pool.release(environment)
+
+
+def test_a_freed_environment_goes_to_the_call_that_waited_longest(
+    executor: ThreadPoolExecutor,
+) -> None:
+    rig = Rig(max_environments=1)
+    busy = rig.lease()
+    order: list[Future[ExecutionEnvironment]] = []
+    for count in (1, 2):
+        order.append(executor.submit(rig.lease))
+        until(waiting(rig, count))
+    rig.pool.release(busy)
+    assert order[0].result() is busy
+    assert not order[1].done()
+    rig.pool.release(busy)
+    assert order[1].result() is busy
+    rig.pool.release(busy)
+    rig.pool.close()
+
+
+def test_a_call_that_waited_too_long_is_throttled_and_gets_nothing_later(
+    executor: ThreadPoolExecutor,
+) -> None:
+    rig = Rig(max_environments=1)
+    busy = rig.lease()
+    with pytest.raises(TooManyRequests) as caught:
+        rig.lease(timeout=0.01)
+    assert caught.value.members == {"Reason": "ConcurrentInvocationLimitExceeded"}
+    rig.pool.release(busy)
+    assert "1 idle, 0 spare, 0 waiting" in repr(rig.pool)
+    rig.pool.close()
+
+
+def test_another_version_gets_room_from_the_longest_idle(executor: ThreadPoolExecutor) -> None:
+    rig = Rig(max_environments=2)
+    oldest, newest = rig.lease(make_version("1", "r1")), rig.lease(make_version("2", "r2"))
+    rig.pool.release(oldest)
+    rig.pool.release(newest)
+    third = rig.lease(make_version("3", "r3"))
+    assert oldest.stop_reason is StopReason.MADE_ROOM
+    until(lambda: rig.launcher.removed == [oldest])
+    assert newest.state is State.IDLE
+    rig.pool.release(third)
+    rig.pool.close()
+
+
+def test_a_call_that_found_no_room_is_served_when_another_version_frees_some(
+    executor: ThreadPoolExecutor,
+) -> None:
+    rig = Rig(max_environments=1)
+    busy = rig.lease(make_version("1", "r1"))
+    other = executor.submit(rig.lease, make_version("2", "r2"))
+    until(waiting(rig, 1))
+    rig.pool.release(busy)
+    assert other.result() is not busy
+    assert busy.stop_reason is StopReason.MADE_ROOM
+    rig.pool.release(other.result())
+    rig.pool.close()
+
+
+def test_a_start_that_fails_fails_one_call_and_leaves_no_trace(
+    rig: Rig, executor: ThreadPoolExecutor
+) -> None:
+    rig.launcher.error = EngineUnavailable("no engine")
+    with pytest.raises(EngineUnavailable):
+        rig.lease()
+    assert repr(rig.pool) == (
+        "<EnvironmentPool 0 alive: 0 starting, 0 busy, 0 idle, 0 spare, 0 waiting>"
+    )
+    rig.launcher.error = None
+    rig.pool.release(rig.lease())
+
+
+def test_a_failed_init_is_given_to_a_call_that_waits_but_never_kept_for_nobody(rig: Rig) -> None:
+    rig.launcher.script = {
+        FrameKind.START: lambda start: [exited(start.meta["generation"], "exit", "exit status 1")]
+    }
+    environment = rig.lease()
+    assert environment.state is State.BUSY
+    assert not environment.runtime_lives
+    rig.pool.release(environment)
+    assert environment.state is State.RESET
+    assert rig.lease() is environment
+    rig.pool.release(environment)
+
+
+def test_a_lost_environment_is_removed_and_its_call_can_be_made_again(rig: Rig) -> None:
+    environment = rig.lease()
+    rig.pool.release(environment, lost=True)
+    until(lambda: rig.launcher.removed == [environment])
+    assert environment.stop_reason is StopReason.LOST
+    assert rig.lease() is not environment
+    rig.pool.release(rig.launcher.booted[-1])
+
+
+def test_an_idle_environment_whose_container_ends_is_forgotten(rig: Rig) -> None:
+    environment = rig.lease()
+    rig.pool.release(environment)
+    rig.launcher.inits[environment].channel.close()
+    until(lambda: rig.launcher.removed == [environment])
+    assert environment.stop_reason is StopReason.LOST
+    assert "0 alive" in repr(rig.pool)
+
+
+def test_a_replaced_revision_serves_nobody_new(rig: Rig) -> None:
+    old, new = make_version(revision="r1"), make_version(revision="r2")
+    idle, busy = rig.lease(old), rig.lease(old)
+    rig.pool.release(idle)
+    rig.pool.retire(KEY, [new])
+    assert idle.stop_reason is StopReason.VERSION_RETIRED
+    assert busy.state is State.BUSY
+    rig.pool.release(busy)
+    assert busy.stop_reason is StopReason.VERSION_RETIRED
+    fresh = rig.lease(new)
+    rig.pool.retire(KEY, [new])
+    rig.pool.release(fresh)
+    assert fresh.state is State.IDLE
+
+
+def test_retiring_one_function_leaves_the_others(rig: Rig) -> None:
+    other = make_version(key=FunctionKey("000000000000", "us-east-1", "other"))
+    environment = rig.lease(other)
+    rig.pool.release(environment)
+    rig.pool.retire(KEY, [])
+    assert environment.state is State.IDLE
+
+
+def test_an_environment_that_was_idle_for_the_keep_alive_is_retired(rig: Rig) -> None:
+    first, second = rig.lease(), rig.lease()
+    rig.pool.release(first)
+    rig.clock.advance(300)
+    rig.pool.release(second)
+    rig.clock.advance(300)
+    rig.scheduler.due()
+    assert first.stop_reason is StopReason.KEEP_ALIVE_EXPIRED
+    assert second.state is State.IDLE
+
+
+def test_idle_environments_are_given_up_when_the_machine_is_short_of_memory(rig: Rig) -> None:
+    environments = [rig.lease() for _ in range(8)]
+    for environment in environments:
+        rig.pool.release(environment)
+    rig.free_mib = 100
+    rig.scheduler.due()
+    reasons = [environment.stop_reason for environment in environments]
+    assert reasons == [StopReason.LOW_MEMORY] * 2 + [None] * 6
+
+
+def test_a_spare_takes_the_place_of_a_start_and_is_replaced() -> None:
+    rig = Rig(spares=1)
+    rig.pool.prepare(make_version())
+    until(lambda: "1 spare" in repr(rig.pool))
+    spare = rig.launcher.booted[0]
+    assert rig.lease() is spare
+    until(lambda: "1 spare" in repr(rig.pool))
+    assert repr(rig.pool) == (
+        "<EnvironmentPool 2 alive: 0 starting, 1 busy, 0 idle, 1 spare, 0 waiting>"
+    )
+    rig.pool.release(spare)
+    rig.pool.close()
+    assert set(rig.launcher.removed) == set(rig.launcher.booted)
+
+
+def test_a_spare_makes_room_for_a_call() -> None:
+    rig = Rig(spares=1, max_environments=1)
+    rig.pool.prepare(make_version())
+    until(lambda: "1 spare" in repr(rig.pool))
+    environment = rig.lease()
+    assert rig.launcher.booted[0].stop_reason is StopReason.MADE_ROOM
+    rig.pool.release(environment)
+    rig.pool.close()
+
+
+def test_closing_refuses_who_waits_and_ends_everything(executor: ThreadPoolExecutor) -> None:
+    rig = Rig(max_environments=1)
+    busy = rig.lease()
+    waiter = executor.submit(rig.lease)
+    until(waiting(rig, 1))
+    rig.pool.close()
+    with pytest.raises(EnvironmentFailed, match="shutting down"):
+        waiter.result()
+    assert rig.launcher.removed == [busy]
+    assert (busy.state, busy.stop_reason) == (State.STOPPED, StopReason.SHUTDOWN)
+    rig.pool.release(busy, lost=True)
+    with pytest.raises(EnvironmentFailed, match="shutting down"):
+        rig.lease()
+
+
+def test_a_thousand_calls_at_once_never_share_an_environment(
+    rig: Rig, executor: ThreadPoolExecutor
+) -> None:
+    held: set[ExecutionEnvironment] = set()
+    lock = threading.Lock()
+    versions = [make_version(str(number), f"r{number}") for number in range(1, 4)]
+
+    def call(number: int) -> None:
+        environment = rig.pool.lease(versions[number % 3], SOON)
+        with lock:
+            assert environment not in held
+            held.add(environment)
+        assert environment.version is versions[number % 3]
+        with lock:
+            held.remove(environment)
+        rig.pool.release(environment, lost=number % 50 == 0)
+
+    list(executor.map(call, range(1000)))
+    until(lambda: "0 starting, 0 busy" in repr(rig.pool))
+    assert len(rig.launcher.booted) - len(rig.launcher.removed) <= 10
