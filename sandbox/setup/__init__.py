@@ -1,0 +1,1 @@
+"""From a machine with Python to a control plane that answers: each step is skipped when done."""
