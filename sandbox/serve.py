@@ -12,10 +12,13 @@ import gc
 import logging
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import gevent
 from gunicorn.app.base import BaseApplication
+from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from sandbox.errors import StartupError
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 _CONNECTIONS = 20_000
 _IDLE_CONNECTION_SECONDS = 75
 _BACKLOG = 2048
+_CLOSE_SECONDS = 12
 # A client behind a silent connection is noticed within about 2 minutes; a call that
 # runs for 15 keeps its entry in every NAT table on the way.
 _KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 45), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 5))
@@ -73,12 +77,36 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 class _Worker(GeventWorker):  # type: ignore[misc]
-    """gunicorn's, which also tells the control plane that the end has begun."""
+    """gunicorn's, whose end waits for calls in flight and for nothing else."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self._waiting: set[gevent.Greenlet] = set()
+        """Connections between two calls."""
 
     def handle_exit(self, sig: int, frame: object) -> None:
-        server: _Server = self.app
-        gevent.spawn(server.wind_down)
+        gevent.spawn(self._wind_down)
         super().handle_exit(sig, frame)
+
+    def _wind_down(self) -> None:
+        for connection in self._waiting:
+            # What gunicorn takes for a client that has left.
+            connection.kill(NoMoreData(), block=False)
+        server: _Server = self.app
+        server.wind_down()
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """Around the wait for a connection's next request."""
+        if not self.alive:
+            raise NoMoreData()
+        connection = gevent.getcurrent()
+        self._waiting.add(connection)
+        try:
+            with gevent.Timeout(self.cfg.keepalive, False):
+                yield
+        finally:
+            self._waiting.discard(connection)
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -100,7 +128,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "keepalive": _IDLE_CONNECTION_SECONDS,
             # A call may take 15 minutes and a laptop may sleep: no worker is killed for silence.
             "timeout": 0,
-            "graceful_timeout": max(1, round(self._settings.grace)),
+            # The master's: its worker, after the calls' grace, has to end what is left of them.
+            "graceful_timeout": self._grace + _CLOSE_SECONDS,
             "loglevel": self._settings.log_level.lower(),
             "limit_request_line": 8190,
             "limit_request_field_size": 65_536,
@@ -111,8 +140,13 @@ class _Server(BaseApplication):  # type: ignore[misc]
         for name, value in options.items():
             self.cfg.set(name, value)
 
+    @property
+    def _grace(self) -> int:
+        return max(1, round(self._settings.grace))
+
     def load(self) -> Flask:
         """In the worker."""
+        self.cfg.set("graceful_timeout", self._grace)
         # Not before: what it imports has to find the standard library patched.
         from sandbox.control_plane import ControlPlane
 

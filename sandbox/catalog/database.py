@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
+from sandbox.catalog.tables import metadata
 from sandbox.errors import StartupError, StorageError
 from sandbox.threads import run_native
 
@@ -160,11 +161,23 @@ def _engine(url: str | URL) -> Engine:
 
 def _migrate(engine: Engine) -> None:
     with engine.begin() as connection:
-        found = None
-        if inspect(connection).has_table("alembic_version"):
-            found = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        if found != HEAD:
+        existing = inspect(connection).get_table_names()
+        if not existing:
+            _create(connection)
+        elif _found(connection) != HEAD:
             _upgrade(connection)
+
+
+def _found(connection: Connection) -> str | None:
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _create(connection: Connection) -> None:
+    """What all migrations together make, without their history: a test compares the two."""
+    metadata.create_all(connection)
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
 
 
 def _upgrade(connection: Connection) -> None:

@@ -337,7 +337,9 @@ class LogStore:
 
     def _wait_for_news(self, known: int, timeout: float | None) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: self._closed or self._news > known, timeout)
+            return self._changed.wait_for(
+                lambda: not self._following or self._news > known, timeout
+            )
 
     def _announce(self) -> None:
         with self._changed:

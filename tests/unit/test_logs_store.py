@@ -508,3 +508,20 @@ def test_followers_hear_every_line_once_while_many_write(store):
     for name in "abcd":
         mine = [int(text.split()[1]) for text in heard if text[0] == name]
         assert mine == list(range(500))
+
+
+def test_ending_the_follows_wakes_those_that_wait_and_leaves_the_store_open(store):
+    ended = threading.Event()
+
+    def read():
+        for _ in store.follow(GROUP):
+            pass
+        ended.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    store.end_follows()
+    assert ended.wait(10)
+    reader.join()
+    store.stream(*GROUP, "s").write(b"still kept\n", 1.0)
+    assert [event.message for event in store.events(GROUP, Query()).events] == ["still kept\n"]
