@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up down images test test-unit lint bench lock clean
+.PHONY: help venv up down images test test-all test-unit lint bench lock clean
 
 help:
-	@echo "make up | down | test | test-unit | lint | bench | images | lock | clean"
+	@echo "make up | down | test | test-all | test-unit | lint | bench | images | lock | clean"
 
 venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fnbox needs Python 3.11 or newer: install it, or say make PYTHON=python3.13")'
@@ -26,6 +26,10 @@ images: venv
 test: images
 	@$(BIN)/fnbox images build --verbose init-test
 	$(BIN)/pytest
+
+test-all: images
+	@$(BIN)/fnbox images build --verbose init-test
+	$(BIN)/pytest --hypothesis-profile=thorough
 
 test-unit: venv
 	$(BIN)/pytest tests/unit

@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -81,8 +81,8 @@ class _Worker(GeventWorker):  # type: ignore[misc]
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)
-        self._waiting: set[gevent.Greenlet] = set()
-        """Connections between two calls."""
+        self._waiting: set[Any] = set()
+        """The greenlets of connections that are between two calls."""
 
     def handle_exit(self, sig: int, frame: object) -> None:
         gevent.spawn(self._wind_down)
@@ -103,7 +103,7 @@ class _Worker(GeventWorker):  # type: ignore[misc]
         connection = gevent.getcurrent()
         self._waiting.add(connection)
         try:
-            with gevent.Timeout(self.cfg.keepalive, False):
+            with super().timeout_ctx():
                 yield
         finally:
             self._waiting.discard(connection)
@@ -162,7 +162,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def _ready(self, worker: object) -> None:
         if self._ready_fd is not None:
-            os.write(self._ready_fd, b"1")
+            # Nobody waits any more for a worker that takes the place of another.
+            with suppress(BrokenPipeError):
+                os.write(self._ready_fd, b"1")
             os.close(self._ready_fd)
             self._ready_fd = None
 

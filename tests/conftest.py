@@ -6,6 +6,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# Few examples make the suite quick; `--hypothesis-profile=thorough` (make test-all) takes many.
+settings.register_profile("quick", max_examples=20, deadline=None)
+settings.register_profile("thorough", max_examples=500, deadline=None)
+settings.load_profile("quick")
 
 _KEPT = ("FNBOX_DOCKER_HOST", "FNBOX_TEST_")
 

@@ -83,7 +83,10 @@ class DockerEngine:
 
     def image(self, reference: str) -> Image:
         with translated(f"image {reference}"):
-            found = self._ready().inspect_image(reference)
+            client = self._ready()
+            url = client._url("/images/{0}/json", reference)
+            # Every cold start begins here: an engine that has fallen silent is found out early.
+            found = client._result(client.get(url, timeout=_PING_SECONDS), json=True)
         config = found.get("Config") or {}
         return Image(
             id=found["Id"],
