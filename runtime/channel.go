@@ -37,6 +37,7 @@ type (
 		MemoryBytes      int64             `json:"memoryBytes"`
 		ResponseBytes    int64             `json:"responseBytes"`
 		Freeze           bool              `json:"freeze"`
+		TelemetryLog     bool              `json:"telemetryLog"`
 	}
 	startMeta struct {
 		Generation int    `json:"generation"`
@@ -57,6 +58,9 @@ type (
 	}
 	helloMeta struct {
 		Protocol int `json:"protocol"`
+	}
+	logMeta struct {
+		Holds string `json:"holds"`
 	}
 	initializedMeta struct {
 		Generation int     `json:"generation"`

@@ -87,7 +87,7 @@ func TestMetasAreThoseOfTheGoldenFrames(t *testing.T) {
 	metas := map[byte]any{
 		kindConfigure: &configureMeta{}, kindStart: &startMeta{}, kindInvoke: &invokeMeta{},
 		kindKill: &killMeta{}, kindHello: &helloMeta{}, kindInitialized: &initializedMeta{},
-		kindInitError: &initErrorMeta{}, kindResult: &resultMeta{}, kindExited: &exitedMeta{},
+		kindLog: &logMeta{}, kindInitError: &initErrorMeta{}, kindResult: &resultMeta{}, kindExited: &exitedMeta{},
 	}
 	for _, want := range readGolden(t).Frames {
 		meta := metas[want.Kind]

@@ -7,14 +7,17 @@ import (
 	"unsafe"
 )
 
-// An output is the pipe that is a runtime's stdout or stderr.
+// An output is a pipe that a runtime writes to: the one that is its stdout and its
+// stderr, so that what goes to either stays in the order in which it was written, or
+// the one for records.
 //
 // Whatever is read is sent before the lock is let go. So who holds the lock knows
 // that all that was ever read has been sent, and what is left is in the pipe.
 type output struct {
-	file *os.File
-	fd   int
-	send func([]byte)
+	file  *os.File
+	fd    int
+	send  func([]byte)
+	flush func() // sends what send has kept back; nil when it never does
 
 	mu     sync.Mutex
 	buffer []byte
@@ -61,6 +64,9 @@ func (o *output) relay() {
 func (o *output) drain() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.flush != nil {
+		defer o.flush()
+	}
 	for left := o.waiting(); left > 0; {
 		size := left
 		if size > len(o.buffer) {

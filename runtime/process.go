@@ -130,9 +130,14 @@ func executable(file string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-// spawn starts the runtime with nothing but /dev/null and the two descriptors.
+// The runtime's descriptor for records, as on AWS: far from those that a shell
+// script takes for itself.
+const recordsDescriptor = 62
+
+// spawn starts the runtime with nothing but /dev/null and the writers: the first is
+// its stdout and stderr, the second, if there is one, its descriptor for records.
 // Errors are *startError.
-func spawn(config *configureMeta, api string, stdout, stderr int) (pid int, err error) {
+func spawn(config *configureMeta, api string, writers []int) (pid int, err error) {
 	file, argv, err := locate(config.Command, config.Environment["PATH"])
 	if err != nil {
 		return 0, &startError{"invalidEntrypoint", err.Error()}
@@ -153,11 +158,19 @@ func spawn(config *configureMeta, api string, stdout, stderr int) (pid int, err 
 	}
 	defer syscall.Close(null)
 
+	files := []uintptr{uintptr(null), uintptr(writers[0]), uintptr(writers[0])}
+	if len(writers) > 1 {
+		for len(files) < recordsDescriptor {
+			files = append(files, ^uintptr(0)) // closed
+		}
+		files = append(files, uintptr(writers[1]))
+	}
+
 	defer raiseOOMScore()()
 	pid, err = syscall.ForkExec(file, argv, &syscall.ProcAttr{
 		Dir:   config.WorkingDirectory,
-		Env:   environ(config.Environment, api),
-		Files: []uintptr{uintptr(null), uintptr(stdout), uintptr(stderr)},
+		Env:   environ(config, api),
+		Files: files,
 		Sys: &syscall.SysProcAttr{
 			Credential: &syscall.Credential{Uid: config.UID, Gid: config.GID},
 			Setsid:     true,
@@ -183,10 +196,14 @@ func raiseOOMScore() (restore func()) {
 	return func() { _ = os.WriteFile(file, before, 0) }
 }
 
-func environ(variables map[string]string, api string) []string {
-	list := []string{"AWS_LAMBDA_RUNTIME_API=" + api}
-	for name, value := range variables {
-		if name != "AWS_LAMBDA_RUNTIME_API" {
+func environ(config *configureMeta, api string) []string {
+	const apiName, recordsName = "AWS_LAMBDA_RUNTIME_API", "_LAMBDA_TELEMETRY_LOG_FD"
+	list := []string{apiName + "=" + api}
+	if config.TelemetryLog {
+		list = append(list, fmt.Sprintf("%s=%d", recordsName, recordsDescriptor))
+	}
+	for name, value := range config.Environment {
+		if name != apiName && name != recordsName {
 			list = append(list, name+"="+value)
 		}
 	}

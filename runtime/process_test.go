@@ -70,7 +70,7 @@ func TestWhatCannotBeStartedIsSaid(t *testing.T) {
 	} {
 		config := &configureMeta{Command: c.command, WorkingDirectory: c.directory,
 			UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
-		_, err := spawn(config, "", 1, 2)
+		_, err := spawn(config, "", []int{1})
 		want := &startError{c.cause, c.because}
 		if os.Getuid() == 0 && !reflect.DeepEqual(err, want) {
 			t.Errorf("%v: %v", c.command, err)
@@ -90,7 +90,7 @@ func TestAnEndIsWordedAsGoWordsIt(t *testing.T) {
 }
 
 func TestTheEnvironmentIsTheConfiguredOne(t *testing.T) {
-	got := environ(map[string]string{"B": "2", "A": "1=1", "AWS_LAMBDA_RUNTIME_API": "x"}, "h:1")
+	got := environ(&configureMeta{Environment: map[string]string{"B": "2", "A": "1=1", "AWS_LAMBDA_RUNTIME_API": "x"}}, "h:1")
 	if want := []string{"A=1=1", "AWS_LAMBDA_RUNTIME_API=h:1", "B=2"}; !reflect.DeepEqual(got, want) {
 		t.Error(got)
 	}

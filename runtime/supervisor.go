@@ -38,7 +38,7 @@ type run struct {
 	generation int
 	pid        int
 	started    time.Time
-	outputs    [2]*output
+	outputs    []*output
 	oomKills   int64 // of the container when the run began
 
 	state   state
@@ -159,14 +159,11 @@ func (s *supervisor) start(meta startMeta) error {
 		done:       make(chan struct{}),
 		clients:    map[*client]struct{}{},
 	}
-	var writers [2]int
-	for i := range r.outputs {
-		var err error
-		if r.outputs[i], writers[i], err = newOutput(s.log); err != nil {
-			return err
-		}
+	writers, err := s.open(r)
+	if err != nil {
+		return err
 	}
-	pid, err := spawn(s.config, s.listener.Addr().String(), writers[0], writers[1])
+	pid, err := spawn(s.config, s.listener.Addr().String(), writers)
 	for _, writer := range writers {
 		_ = syscall.Close(writer)
 	}
@@ -191,7 +188,37 @@ func (s *supervisor) start(meta startMeta) error {
 	return nil
 }
 
-func (s *supervisor) log(data []byte) { s.channel.send(kindLog, nil, data) }
+// open makes the run's outputs and returns the runtime's ends of them: that of its
+// stdout and stderr and, where CONFIGURE asks for it, that for records.
+func (s *supervisor) open(r *run) (writers []int, err error) {
+	log := func(data []byte) { s.channel.send(kindLog, nil, data) }
+	plain, writer, err := newOutput(log)
+	if err != nil {
+		return nil, err
+	}
+	r.outputs, writers = append(r.outputs, plain), append(writers, writer)
+	if !s.config.TelemetryLog {
+		return writers, nil
+	}
+	reader := &recordReader{send: func(holds string, data []byte) {
+		if holds == holdsOutput {
+			log(data)
+		} else {
+			s.channel.send(kindLog, logMeta{holds}, data)
+		}
+	}}
+	records, writer, err := newOutput(func(data []byte) {
+		// What was printed before a record was written comes before it.
+		plain.drain()
+		reader.write(data)
+	})
+	if err != nil {
+		return nil, err
+	}
+	records.flush = reader.flush
+	r.outputs = append(r.outputs, records)
+	return append(writers, writer), nil
+}
 
 func (s *supervisor) invoke(inv *invocation) error {
 	s.mu.Lock()

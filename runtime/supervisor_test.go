@@ -469,6 +469,43 @@ func TestAllOutputPrecedesTheResult(t *testing.T) {
 	}
 }
 
+// A record, and one that is only begun, beside output of both kinds.
+const recording = `
+echo before
+printf '\245\132\000\027\000\000\000\010\000\000\000\000\000\000\000\001one\ntwo\n' >&$_LAMBDA_TELEMETRY_LOG_FD
+printf '\245\132\000\003\000\000\000\011\000\000\000\000\000\000\000\001cut' >&$_LAMBDA_TELEMETRY_LOG_FD
+exit 3`
+
+func TestRecordsOfAProcessThatDiedPrecedeItsExit(t *testing.T) {
+	p := newPeer(t, func(config *configureMeta) {
+		config.Command = []string{"bash", "-c", recording}
+		config.TelemetryLog = true
+	})
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	for _, want := range []string{": before\n", `{"holds":"event"}: one` + "\ntwo\n", `{"holds":"event"}: cut`} {
+		if f := p.receive(); f.kind != kindLog || string(f.meta)+": "+string(f.payload) != want {
+			t.Errorf("%d %s: %q, not %q", f.kind, f.meta, f.payload, want)
+		}
+	}
+	if meta, _, _ := p.until(kindExited); meta["description"] != "exit status 3" {
+		t.Error(meta)
+	}
+}
+
+func TestADescriptorForRecordsIsThereOnlyWhereItWasAskedFor(t *testing.T) {
+	for asked, want := range map[bool]string{false: ":none\n", true: "62:there\n"} {
+		p := newPeer(t, func(config *configureMeta) {
+			config.Command = []string{"sh", "-c", `[ -e /proc/$$/fd/62 ] && it=there || it=none
+				echo "$_LAMBDA_TELEMETRY_LOG_FD:$it"`}
+			config.TelemetryLog = asked
+		})
+		p.send(kindStart, startMeta{1, "init"}, nil)
+		if _, _, output := p.until(kindExited); string(output) != want {
+			t.Errorf("%q", output)
+		}
+	}
+}
+
 func TestAnExitIsReportedWithAllOutput(t *testing.T) {
 	p := newPeer(t, func(config *configureMeta) {
 		// the grandchild would hold the pipe open for long

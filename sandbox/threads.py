@@ -32,6 +32,12 @@ def run_native(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     return result
 
 
+def give_way() -> None:
+    """Let whatever else is ready run: for a loop that never waits. Native threads need none."""
+    if monkey.is_module_patched("threading"):
+        gevent.sleep(0)
+
+
 def _settle(
     function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, BaseException | None]:

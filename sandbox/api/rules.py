@@ -169,6 +169,13 @@ def check_configuration(members: Mapping[str, Any]) -> None:
     if size > _HIGHEST_STORAGE:
         raise _too_high(size, "ephemeralStorage.size", _HIGHEST_STORAGE)
     check_variables(members.get("Environment", {}).get("Variables", {}))
+    logging = members.get("LoggingConfig", {})
+    has_level = not {"ApplicationLogLevel", "SystemLogLevel"}.isdisjoint(logging)
+    if has_level and logging.get("LogFormat") != "JSON":
+        raise CallerError(
+            'LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from your '
+            'request or change the LogFormat to "Json" and try again.'
+        )
     layers = members.get("Layers", ())
     if len(layers) > LAYER_LIMIT:
         raise CallerError(f"Cannot reference more than {LAYER_LIMIT} layers.")

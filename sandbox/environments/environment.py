@@ -11,12 +11,11 @@ from __future__ import annotations
 import logging
 import math
 import queue
-import re
 import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from sandbox.catalog.records import Version
 from sandbox.clock import Clock
@@ -24,10 +23,12 @@ from sandbox.engines.base import ContainerSpec, ResourceLimits
 from sandbox.environments import failures
 from sandbox.environments.channel import Channel, Frame, FrameKind, Payload
 from sandbox.environments.lifecycle import Event, State, StopReason, after
+from sandbox.environments.log import EnvironmentLog, LogWriter
 from sandbox.environments.variables import RESPONSE_BYTES
 from sandbox.errors import EnvironmentFailed
-from sandbox.invocation import Invocation, LogTail, Outcome
-from sandbox.logs import lines
+from sandbox.invocation import Invocation, Outcome
+from sandbox.logs.formats import InitEnd, InvocationEnd, log_format, traced
+from sandbox.threads import give_way
 
 INIT_SECONDS = 10.0
 """How long an on-demand environment may take to initialize before an invocation."""
@@ -35,19 +36,10 @@ INIT_SECONDS = 10.0
 _LOGGER = logging.getLogger(__name__)
 _KILL_SECONDS = 2.0
 _EXIT_SECONDS = 1.0
-
-
-class LogWriter(Protocol):
-    """Where an environment's output goes; never blocks."""
-
-    def write(self, data: bytes, at: float) -> None:
-        """Append output that came at `at`, seconds since the Unix epoch; one event a line."""
-
-    def event(self, data: bytes, at: float) -> None:
-        """Append one event of the platform's own."""
-
-    def close(self) -> None:
-        """No more will come."""
+_TURN_BYTES = 64 * 2**10
+"""After as much log of one environment all others have their turn."""
+_FRAME_COST = 1024
+"""A LOG frame costs as much as that many bytes of log."""
 
 
 class _InitFailure(NamedTuple):
@@ -68,21 +60,9 @@ class _Ending(NamedTuple):
     payload: Payload
     duration_ms: float
     memory: int
-    status: str | None = None
-    """`error` or `timeout` when the platform ended it."""
+    status: str = "success"
+    """`failure` for the function's own error, `error` or `timeout` when the platform ended it."""
     error_type: str | None = None
-    failed: bool = True
-
-
-def _init_start(version: Version) -> bytes:
-    """Nothing for a container image: its runtime has no version."""
-    managed = re.fullmatch(r"([a-z]+)([\d.]+)x?", version.runtime or "")
-    if managed is None:
-        return b""
-    named = version.configuration.get("RuntimeVersionConfig") or {}
-    return lines.init_start(
-        f"{managed[1]}:{managed[2].rstrip('.')}", named.get("RuntimeVersionArn", "")
-    )
 
 
 def _posted(report: Frame, memory: int) -> _InitFailure:
@@ -90,13 +70,9 @@ def _posted(report: Frame, memory: int) -> _InitFailure:
     return _InitFailure(memory, error_type, report.payload)
 
 
-def _init_report(phase: str, duration_ms: float, failure: _InitFailure) -> bytes:
-    return lines.init_report(
-        duration_ms=duration_ms,
-        phase=phase,
-        status="timeout" if failure.error_type is None else "error",
-        error_type=failure.error_type,
-    )
+def _init_end(phase: str, duration_ms: float, failure: _InitFailure) -> InitEnd:
+    status = "timeout" if failure.error_type is None else "error"
+    return InitEnd(phase, duration_ms, status, failure.error_type)
 
 
 def _undelivered(report: Frame, request_id: str) -> bool:
@@ -116,8 +92,10 @@ def _ending_of_report(report: Frame, restart_ms: float, request_id: str) -> _End
     if meta["outcome"] == "tooLarge":
         document = failures.response_too_large(RESPONSE_BYTES)
         return _Ending(document, duration_ms, memory, "error", failures.RESPONSE_TOO_LARGE)
-    failed = meta["outcome"] == "error"
-    return _Ending(report.payload, duration_ms, memory, failed=failed)
+    if meta["outcome"] == "error":
+        error_type = failures.reported_type(meta.get("errorType"), during_init=False)
+        return _Ending(report.payload, duration_ms, memory, "failure", error_type)
+    return _Ending(report.payload, duration_ms, memory)
 
 
 class ExecutionEnvironment:
@@ -151,8 +129,7 @@ class ExecutionEnvironment:
         self._exited = 0
         self._invocations = 0
         self._init_ms: float | None = None
-        self._tail = LogTail()
-        self._log: LogWriter | None = None
+        self._log: EnvironmentLog | None = None
         self._version: Version | None = None
         threading.Thread(target=self._read, name=f"channel-{identifier}", daemon=True).start()
 
@@ -164,6 +141,11 @@ class ExecutionEnvironment:
     def version(self) -> Version:
         assert self._version is not None, "a spare has no version"
         return self._version
+
+    @property
+    def log(self) -> EnvironmentLog:
+        assert self._log is not None, "a spare has no log"
+        return self._log
 
     @property
     def runtime_lives(self) -> bool:
@@ -178,9 +160,8 @@ class ExecutionEnvironment:
     ) -> None:
         """Give a spare its version, for good: configuration and code, and where its log goes."""
         self._version = version
-        self._log = log
-        if started := _init_start(version):
-            self._write_event(started)
+        self._log = EnvironmentLog(log, log_format(version, log.name), self._clock)
+        self._log.event(self._log.format.init_start(self._clock.wall()))
         code = archive.read_bytes() if archive else b""
         self._channel.send(Frame(FrameKind.CONFIGURE, configuration, code))
 
@@ -190,7 +171,7 @@ class ExecutionEnvironment:
         failure = self._start("init", began + INIT_SECONDS)
         if failure is None:
             return True
-        self._write_event(_init_report("init", self._since(began), failure))
+        self._write_init_end(_init_end("init", self._since(began), failure))
         return False
 
     def invoke(self, invocation: Invocation) -> Outcome:
@@ -198,7 +179,7 @@ class ExecutionEnvironment:
         began = self._clock.monotonic()
         deadline = began + self.version.timeout
         if self._invocations:
-            self._tail = LogTail()  # the first one's begins with what the init printed
+            self.log.begin_tail()  # the first one's begins with what the init printed
         self._invocations += 1
         init_ms, self._init_ms = self._init_ms, None
         self._take_in()
@@ -208,7 +189,7 @@ class ExecutionEnvironment:
             restart_ms = self._since(began)
             if failure is not None:
                 return self._never_ran(invocation, failure, restart_ms)
-        self._write_event(lines.start(invocation.request_id, self.version.version))
+        self._write_start(invocation)
         report = self._deliver(invocation, deadline)
         if report is not None and _undelivered(report, invocation.request_id):
             # It ended as the event was on its way: the function has not seen it.
@@ -237,8 +218,8 @@ class ExecutionEnvironment:
         self, invocation: Invocation, failure: _InitFailure, duration_ms: float
     ) -> Outcome:
         ending = self._ending_of_init(failure, duration_ms, invocation.request_id)
-        self._write_event(_init_report("invoke", ending.duration_ms, failure))
-        self._write_event(lines.start(invocation.request_id, self.version.version))
+        self._write_init_end(_init_end("invoke", ending.duration_ms, failure))
+        self._write_start(invocation)
         return self._finish(invocation, ending, None)
 
     def close(self) -> None:
@@ -274,6 +255,7 @@ class ExecutionEnvironment:
             if report.kind is FrameKind.INITIALIZED:
                 if phase == "init":
                     self._init_ms = report.meta["durationMs"]
+                self._write_init_end(InitEnd(phase, report.meta["durationMs"]))
                 return None
             if report.kind is FrameKind.INIT_ERROR:
                 posted = report
@@ -305,23 +287,23 @@ class ExecutionEnvironment:
         used = math.ceil(ending.memory / 2**20)
         if used > version.memory_size or ending.error_type == failures.OUT_OF_MEMORY:
             used = version.memory_size
-        self._write_event(lines.end(invocation.request_id))
-        self._write_event(
-            lines.report(
-                invocation.request_id,
-                duration_ms=ending.duration_ms,
-                memory_size=version.memory_size,
-                max_memory_used=used,
-                init_duration_ms=init_ms,
-                status=ending.status,
-                error_type=ending.error_type,
-            )
+        end = InvocationEnd(
+            invocation.request_id,
+            duration_ms=ending.duration_ms,
+            memory_size=version.memory_size,
+            max_memory_used=used,
+            init_duration_ms=init_ms,
+            status=ending.status,
+            error_type=ending.error_type,
+            produced_bytes=len(ending.payload),
+            traced=traced(version, invocation.trace_id),
         )
+        self.log.event(*self.log.format.end(self._clock.wall(), end))
         return Outcome(
             payload=ending.payload,
-            function_error="Unhandled" if ending.failed else None,
+            function_error=None if ending.status == "success" else "Unhandled",
             executed_version=version.version,
-            log_tail=self._tail.bytes(),
+            log_tail=self.log.tail(),
             duration_ms=ending.duration_ms,
         )
 
@@ -351,27 +333,33 @@ class ExecutionEnvironment:
 
     def _read(self) -> None:
         """Top of the channel's thread."""
+        written = 0
         try:
             for frame in self._channel.frames():
-                if frame.kind is FrameKind.LOG:
-                    self._write_output(bytes(frame.payload))
-                else:
+                if frame.kind is not FrameKind.LOG:
                     self._reports.put(frame)
+                    continue
+                if self._log is not None:
+                    self._log.output(frame)
+                # Whoever floods its log always has a next frame ready.
+                written += len(frame.payload) + _FRAME_COST
+                if written > _TURN_BYTES:
+                    written = 0
+                    give_way()
         except EnvironmentFailed:
             _LOGGER.exception("environment %s broke the protocol", self.id)
         finally:
             self._reports.put(None)
             self._on_lost(self)
 
-    def _write_output(self, data: bytes) -> None:
-        self._tail.write(data)
-        if self._log is not None:
-            self._log.write(data, self._clock.wall())
+    def _write_start(self, invocation: Invocation) -> None:
+        of_trace = traced(self.version, invocation.trace_id)
+        arn = invocation.reference.arn
+        now = self._clock.wall()
+        self.log.event(self.log.format.start(now, invocation.request_id, arn, of_trace))
 
-    def _write_event(self, line: bytes) -> None:
-        self._tail.write(line)
-        if self._log is not None:
-            self._log.event(line, self._clock.wall())
+    def _write_init_end(self, end: InitEnd) -> None:
+        self.log.event(*self.log.format.init_end(self._clock.wall(), end))
 
     def _since(self, began: float) -> float:
         return (self._clock.monotonic() - began) * 1000

@@ -12,7 +12,8 @@ from sandbox.clock import Clock
 from sandbox.engines.base import ContainerEngine, ContainerSpec, Image, ResourceLimits
 from sandbox.environments import variables
 from sandbox.environments.containers import Containers
-from sandbox.environments.environment import ExecutionEnvironment, LogWriter
+from sandbox.environments.environment import ExecutionEnvironment
+from sandbox.environments.log import LogWriter
 from sandbox.errors import FnboxError, ImageMissing
 from sandbox.logs import lines
 from sandbox.settings import Settings

@@ -14,6 +14,10 @@ from sandbox.engines.base import Image
 
 RESPONSE_BYTES = 6 * 2**20 + 100
 
+# Whose runtime client is known to write log records, so that one of several lines stays one
+# event. Container images get no descriptor for them on AWS: there each line is an event.
+_RECORDING_RUNTIMES = ("python", "nodejs")
+
 
 def configuration(
     version: Version, image: Image, *, uid: int, log_group: str, log_stream: str
@@ -28,6 +32,7 @@ def configuration(
         "memoryBytes": version.memory_size * 2**20,
         "responseBytes": RESPONSE_BYTES,
         "freeze": True,
+        "telemetryLog": (version.runtime or "").startswith(_RECORDING_RUNTIMES),
     }
 
 

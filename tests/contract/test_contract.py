@@ -18,12 +18,15 @@ from tests.support.scripted_init import boot
 Invoke = Callable[[Invocation], Outcome]
 
 PLATFORM = re.compile(r"(?:INIT_START|INIT_REPORT|START|END|REPORT) |user:")
+# A traceback's last line has no end: what the platform says next follows on it.
+UNENDED = re.compile(r"(?<=[^\n])(?=(?:END|INIT_REPORT) )")
 NUMBERS = re.compile(r"(Duration|Memory Used): [\d.]+")
 
 
 def lines_of(outcome: Outcome, request_id: str) -> tuple[str, ...]:
     text = outcome.log_tail.decode().replace(request_id, "ID")
     text = re.sub(r"arn:aws:lambda:\S+", "ARN", NUMBERS.sub(r"\1: N", text))
+    text = UNENDED.sub("\n", text)
     return tuple(line for line in text.split("\n") if PLATFORM.match(line))
 
 

@@ -47,6 +47,8 @@ def make_invocation(payload: bytes = b"{}", key: FunctionKey = KEY, **members: A
 class KeptLog:
     """A log stream that keeps what is written."""
 
+    name = "2026/02/11/[$LATEST]0123456789abcdef0123456789abcdef"
+
     def __init__(self) -> None:
         self.data = b""
         self.closed = threading.Event()

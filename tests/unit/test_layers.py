@@ -10,13 +10,13 @@ SANDBOX = Path(__file__).resolve().parents[2] / "sandbox"
 LAYERS = [
     {"errors", "names", "clock", "threads"},
     {"settings", "state"},
-    {"catalog", "invocation", "logs.lines"},
+    {"catalog", "invocation", "logs.lines", "logs.json_lines", "logs.formats"},
     {"environments", "engines"},
     {"service", "queue", "logs"},
     {"api"},
     {"control_plane", "serve", "setup", "cli", "__main__"},
 ]
-"""Low to high. `logs.lines` is text and nothing else: what writes it is below the log store."""
+"""Low to high. What writes the text of `logs` is below the log store."""
 
 SDK_USERS = {"engines/docker.py", "engines/images.py"}
 
