@@ -34,12 +34,14 @@ class FrameKind(IntEnum):
     START = 2
     INVOKE = 3
     KILL = 4
+    MORE = 5
     HELLO = 129
     LOG = 130
     INITIALIZED = 131
     INIT_ERROR = 132
     RESULT = 133
     EXITED = 134
+    CHUNK = 135
 
 
 class Frame(NamedTuple):
