@@ -16,6 +16,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from sandbox.errors import EnvironmentFailed
+from sandbox.invocation import Payload
 
 PROTOCOL = 1
 
@@ -23,8 +24,6 @@ _PRELUDE = struct.Struct(">B3xII")
 _MAX_META = 2**20
 _MAX_PAYLOAD = 2**28
 _BUFFER = 2**16
-
-Payload = bytes | bytearray | memoryview
 
 
 class FrameKind(IntEnum):
