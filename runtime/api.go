@@ -145,8 +145,9 @@ func (s *supervisor) next(c *client, req *request) bool {
 		s.mu.Lock()
 	}
 	r.parked = append(r.parked, c)
-	s.advance(r)
 	s.mu.Unlock()
+	s.settleBroken(r)
+	s.resume(r, true)
 
 	// reading on tells of a client that leaves; a request that it sends too early
 	// stays in the buffer until the event is out
@@ -172,37 +173,62 @@ func (s *supervisor) finish(c *client, req *request, id string, e event) bool {
 	inv := r.current
 	limit := s.config.ResponseBytes
 	s.mu.Unlock()
+	if e == onResponse && streams(req) && inv.meta.StreamBytes > 0 {
+		return s.relay(c, req, inv)
+	}
 
 	payload, err := c.read(req, limit)
-	if err != nil && err != errTooLarge {
-		s.mu.Lock()
-		r.state.move(onTruncated)
-		s.advance(r)
-		s.mu.Unlock()
-		c.complain(err)
-		return false
+	switch err {
+	case nil:
+		outcome := "response"
+		if e == onError {
+			outcome = "error"
+		}
+		meta, payload := midway(req, inv.result(outcome, req), payload)
+		s.conclude(r, meta, payload)
+		return s.resume(r, c.answer(req, 202, jsonType, accepted))
+	case errTooLarge:
+		s.conclude(r, inv.result("tooLarge", req), nil)
+		return s.resume(r, c.refuseSize(req, limit))
 	}
+	s.mu.Lock()
+	r.state.move(onTruncated)
+	s.mu.Unlock()
+	s.resume(r, false)
+	c.complain(err)
+	return false
+}
+
+// result is the meta of a RESULT; the request is the one that ended the invocation,
+// or nil when none did.
+func (inv *invocation) result(outcome string, req *request) resultMeta {
 	meta := resultMeta{
-		RequestID:   inv.meta.RequestID,
-		Outcome:     "response",
-		ErrorType:   req.header.get("Lambda-Runtime-Function-Error-Type"),
-		ContentType: req.header.get("Content-Type"),
-		DurationMs:  since(inv.delivered),
+		RequestID: inv.meta.RequestID, Outcome: outcome, DurationMs: since(inv.delivered),
 	}
-	if e == onError {
-		meta.Outcome = "error"
+	if req != nil {
+		meta.ErrorType = req.header.get("Lambda-Runtime-Function-Error-Type")
+		meta.ContentType = req.header.get("Content-Type")
 	}
-	if midway := req.body.trailers.get("Lambda-Runtime-Function-Error-Type"); midway != "" {
-		meta.Outcome, meta.ErrorType = "error", midway
-		payload, _ = base64.StdEncoding.DecodeString(
-			req.body.trailers.get("Lambda-Runtime-Function-Error-Body"))
+	return meta
+}
+
+// midway makes an error of a response that failed while it was on its way, which
+// its trailers say.
+func midway(req *request, meta resultMeta, payload []byte) (resultMeta, []byte) {
+	errorType := req.body.trailers.get("Lambda-Runtime-Function-Error-Type")
+	if errorType == "" {
+		return meta, payload
 	}
-	if err == errTooLarge {
-		meta.Outcome, payload = "tooLarge", nil
-	}
+	meta.Outcome, meta.ErrorType = "error", errorType
+	payload, _ = base64.StdEncoding.DecodeString(
+		req.body.trailers.get("Lambda-Runtime-Function-Error-Body"))
+	return meta, payload
+}
+
+// conclude ends the invocation with a RESULT, after all output that came before.
+func (s *supervisor) conclude(r *run, meta resultMeta, payload []byte) {
 	r.drain()
 	_, meta.MaxMemoryBytes = s.meter.sample()
-
 	s.mu.Lock()
 	r.current = nil
 	r.state.move(onAnswered)
@@ -211,17 +237,19 @@ func (s *supervisor) finish(c *client, req *request, id string, e event) bool {
 	}
 	s.mu.Unlock()
 	s.channel.send(kindResult, meta, payload)
+}
 
-	var open bool
-	if err == errTooLarge {
-		open = c.refuseSize(req, limit)
-	} else {
-		open = c.answer(req, 202, jsonType, accepted)
-	}
+// resume does what the runtime's new state allows, and says what it is told: it ends
+// the service of a request.
+func (s *supervisor) resume(r *run, open bool) bool {
 	s.mu.Lock()
 	s.advance(r)
 	s.mu.Unlock()
 	return open
+}
+
+func streams(req *request) bool {
+	return req.header.get("Lambda-Runtime-Function-Response-Mode") == "streaming"
 }
 
 // objection returns the answer to a POST that may not end the invocation, or nil
@@ -281,17 +309,25 @@ func (r *run) drain() {
 
 // read reads a body whole; it is valid until the next one is read.
 func (c *client) read(req *request, limit int64) ([]byte, error) {
-	if req.expects {
-		req.expects = false
-		if _, err := c.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
-			return nil, errTruncated
-		}
+	if err := c.proceed(req); err != nil {
+		return nil, err
 	}
 	payload, err := req.body.all(limit, c.space)
 	if cap(payload) <= keepBody {
 		c.space = payload
 	}
 	return payload, err
+}
+
+// proceed asks for the body where the client waits to be asked.
+func (c *client) proceed(req *request) error {
+	if req.expects {
+		req.expects = false
+		if _, err := c.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
+			return errTruncated
+		}
+	}
+	return nil
 }
 
 // settle leaves nothing of a request unread, unless the connection ends anyway. It

@@ -52,6 +52,12 @@ type (
 		CognitoIdentity    string `json:"cognitoIdentity"`
 		TenantID           string `json:"tenantId"`
 		InvocationID       string `json:"invocationId"`
+		StreamBytes        int64  `json:"streamBytes"`
+		WindowBytes        int64  `json:"windowBytes"`
+	}
+	moreMeta struct {
+		RequestID string `json:"requestId"`
+		Bytes     int64  `json:"bytes"`
 	}
 	killMeta struct {
 		Generation int `json:"generation"`
@@ -77,6 +83,9 @@ type (
 		ContentType    string  `json:"contentType,omitempty"`
 		DurationMs     float64 `json:"durationMs"`
 		MaxMemoryBytes int64   `json:"maxMemoryBytes"`
+	}
+	chunkMeta struct {
+		ContentType string `json:"contentType,omitempty"`
 	}
 	exitedMeta struct {
 		Generation     int     `json:"generation"`

@@ -14,6 +14,7 @@ const (
 	kindStart     = 2
 	kindInvoke    = 3
 	kindKill      = 4
+	kindMore      = 5
 
 	kindHello       = 129
 	kindLog         = 130
@@ -21,6 +22,7 @@ const (
 	kindInitError   = 132
 	kindResult      = 133
 	kindExited      = 134
+	kindChunk       = 135
 )
 
 const (
@@ -54,8 +56,8 @@ func readFrame(r io.Reader) (frame, error) {
 		return frame{}, err
 	}
 	kind := header[0]
-	toInit := kind >= kindConfigure && kind <= kindKill
-	fromInit := kind >= kindHello && kind <= kindExited
+	toInit := kind >= kindConfigure && kind <= kindMore
+	fromInit := kind >= kindHello && kind <= kindChunk
 	metaSize := binary.BigEndian.Uint32(header[4:])
 	payloadSize := binary.BigEndian.Uint32(header[8:])
 	switch {

@@ -226,6 +226,7 @@ func hasToken(value, token string) bool {
 type body struct {
 	stream   *stream
 	chunked  bool
+	begun    bool  // a chunk precedes
 	left     int64 // of the body, or of the chunk
 	ended    bool
 	trailers fields // once ended
@@ -276,22 +277,22 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	n, err := b.stream.Read(p)
 	b.left -= int64(n)
-	switch {
-	case n == 0 && err != nil:
+	if n == 0 && err != nil {
 		return 0, broken(err)
-	case b.left == 0 && b.chunked:
-		if end, err := b.stream.line(); err != nil {
-			return n, broken(err)
-		} else if end != "" {
-			return n, errMalformed
-		}
-	case b.left == 0:
-		b.ended = true
 	}
+	b.ended = b.left == 0 && !b.chunked
 	return n, nil
 }
 
 func (b *body) nextChunk() error {
+	if b.begun { // the end of the chunk before; read here, so that its data need not wait
+		if end, err := b.stream.line(); err != nil {
+			return err
+		} else if end != "" {
+			return errMalformed
+		}
+	}
+	b.begun = true
 	line, err := b.stream.line()
 	if err != nil {
 		return err

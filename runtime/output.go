@@ -67,7 +67,7 @@ func (o *output) drain() {
 	if o.flush != nil {
 		defer o.flush()
 	}
-	for left := o.waiting(); left > 0; {
+	for left := waiting(o.fd); left > 0; {
 		size := left
 		if size > len(o.buffer) {
 			size = len(o.buffer)
@@ -94,11 +94,12 @@ func (o *output) take(size int) (int, error) {
 	}
 }
 
-func (o *output) waiting() int {
+// waiting says how many bytes can be read from a descriptor without waiting.
+func waiting(fd int) int {
 	var n int32
 	const fionread = 0x541B
 	_, _, errno := syscall.Syscall(
-		syscall.SYS_IOCTL, uintptr(o.fd), fionread, uintptr(unsafe.Pointer(&n)))
+		syscall.SYS_IOCTL, uintptr(fd), fionread, uintptr(unsafe.Pointer(&n)))
 	if errno != 0 {
 		return 0
 	}

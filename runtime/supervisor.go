@@ -60,6 +60,10 @@ type invocation struct {
 	meta      invokeMeta
 	payload   []byte
 	delivered time.Time // zero until the runtime has it
+
+	window int64         // bytes that may still be sent in CHUNKs
+	opened chan struct{} // one signal when the window, which was shut, has opened
+	broken bool          // its streamed response broke off
 }
 
 func newSupervisor(conn net.Conn, listener net.Listener, abandon func(error)) *supervisor {
@@ -106,11 +110,19 @@ func (s *supervisor) obey(f frame) error {
 		}
 		return s.start(meta)
 	case kindInvoke:
-		inv := &invocation{payload: f.payload}
+		inv := &invocation{payload: f.payload, opened: make(chan struct{}, 1)}
 		if err := decode(f, &inv.meta); err != nil {
 			return err
 		}
+		inv.window = inv.meta.WindowBytes
 		return s.invoke(inv)
+	case kindMore:
+		var meta moreMeta
+		if err := decode(f, &meta); err != nil {
+			return err
+		}
+		s.more(meta)
+		return nil
 	case kindKill:
 		var meta killMeta
 		if err := decode(f, &meta); err != nil {

@@ -11,12 +11,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from sandbox.catalog.catalog import Catalog
 from sandbox.catalog.records import Version
 from sandbox.environments.pool import EnvironmentPool
 from sandbox.errors import Conflict, EngineError, NotFound, TooManyRequests
-from sandbox.invocation import Invocation, Outcome
+from sandbox.invocation import Invocation, Outcome, ResponseStream
 from sandbox.names import FunctionKey, FunctionReference
 
 _LOGGER = logging.getLogger(__name__)
@@ -67,6 +68,28 @@ class InvokeService:
             finally:
                 self._pool.release(environment, lost=lost)
             return outcome
+
+    def stream(self, invocation: Invocation) -> ResponseStream:
+        """Run an invocation, in the background; returns once its response begins, or ends.
+
+        It runs to its end whether or not the response is read. Raises what `invoke`
+        raises, unless the response has begun: then the stream's `outcome` raises it.
+        """
+        stream = ResponseStream()
+        threading.Thread(
+            target=self._run,
+            args=(replace(invocation, stream=stream), stream),
+            name="stream",
+            daemon=True,
+        ).start()
+        stream.begin()
+        return stream
+
+    def _run(self, invocation: Invocation, stream: ResponseStream) -> None:
+        try:
+            stream.end(self.invoke(invocation))
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            stream.end(error)
 
     def enqueue(self, invocation: Invocation) -> None:
         """Accept an event; returns when it is on disk. Raises NotFound, Conflict."""

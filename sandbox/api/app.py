@@ -4,9 +4,9 @@ Every request that is not one of fnbox's own goes through `Dispatch`, which answ
 it from the service model. Two doors lead there, and to the same functions:
 
 * Flask's catch-all, for everything;
-* `ShortWay`, plain WSGI in front of Flask, for Invoke alone. Routing and contexts of
-  Flask cost a warm invoke more than all the rest of the API layer, so a request whose
-  path is Invoke's goes to `Dispatch` directly.
+* `ShortWay`, plain WSGI in front of Flask, for Invoke and its kin alone. Routing and
+  contexts of Flask cost a warm invoke more than all the rest of the API layer, so a
+  request whose path is Invoke's goes to `Dispatch` directly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException
 
 import sandbox
 from sandbox.api.dispatch import Dispatch
-from sandbox.api.errors import Reply
+from sandbox.api.errors import Body, Reply
 from sandbox.api.functions import CODE_PATH
 from sandbox.api.invoke import OPERATIONS as INVOKE
 from sandbox.api.logs import logs_blueprint
@@ -73,7 +73,7 @@ def create_app(services: Services) -> Flask:
         status, headers, body = answer
         response = Response(body, status)
         response.headers.clear()
-        response.headers.extend([*headers, ("Content-Length", str(len(body)))])
+        response.headers.extend([*headers, *length_of(body)])
         return response
 
     for rule in ("/", "/<path:path>"):
@@ -90,7 +90,7 @@ def create_app(services: Services) -> Flask:
 
 
 class ShortWay:
-    """Answers Invoke itself and hands everything else to `further`."""
+    """Answers Invoke and its kin itself and hands everything else to `further`."""
 
     def __init__(self, further: WSGIApplication, dispatch: Dispatch) -> None:
         self._further = further
@@ -101,9 +101,13 @@ class ShortWay:
         if found is None or found[0].name not in INVOKE:
             return self._further(environ, start_response)
         status, headers, body = self._dispatch.answer(environ, found)
-        headers.append(("Content-Length", str(len(body))))
-        start_response(_STATUS_LINES[status], headers)
-        return (body,)
+        start_response(_STATUS_LINES[status], [*headers, *length_of(body)])
+        return (body,) if isinstance(body, bytes) else body
+
+
+def length_of(body: Body) -> list[tuple[str, str]]:
+    """The header that a body in pieces cannot have: it is sent in chunks."""
+    return [("Content-Length", str(len(body)))] if isinstance(body, bytes) else []
 
 
 __all__ = ["Services", "create_app"]

@@ -109,7 +109,7 @@ class Dispatch:
         context = read_context(environ, request_id, self._services.settings)
         result = implementation(Call(self._services, context, headers), members)
         status, modelled, answer = operation.write(result)
-        if status == 200 or answer:
+        if isinstance(answer, bytes) and (status == 200 or answer):
             modelled.append(("Content-Type", "application/json"))
         return status, modelled, answer
 

@@ -8,15 +8,18 @@ The error's name travels in `x-amzn-ErrorType`; no answer is ever HTML.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from sandbox.api.model import ErrorShape, write_document
 from sandbox.errors import CallerError, FnboxError
 
 log = logging.getLogger(__name__)
 
-Reply = tuple[int, list[tuple[str, str]], bytes]
-"""Status, headers, body."""
+Body = bytes | Iterator[bytes]
+"""Whole, or in pieces that leave one by one; who serves an iterator closes it."""
+
+Reply = tuple[int, list[tuple[str, str]], Body]
+"""Status, headers without Content-Length, body."""
 
 NOT_IN_THE_MODEL: Mapping[str, ErrorShape] = {
     "ValidationException": ErrorShape(400, "message", False, ()),

@@ -1,7 +1,8 @@
-"""Invoke and InvokeAsync: from headers and a payload to an Invocation, and its Outcome back.
+"""Invoke and its kin: from headers and a payload to an Invocation, and its Outcome back.
 
-A function that fails is a 200 with `X-Amz-Function-Error`; every exception here is a
-request that was never run, or a platform that failed.
+A function that fails is a 200 with `X-Amz-Function-Error`, or with an error in the last
+event of its stream; every exception here is a request that was never run, or a platform
+that failed.
 """
 
 from __future__ import annotations
@@ -9,48 +10,36 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
+from collections.abc import Iterator
 from typing import Any
 
+from sandbox.api import eventstream
 from sandbox.api.context import answer_trace, read_trace
 from sandbox.api.payload import check_json
 from sandbox.api.services import Call, Implementation
-from sandbox.errors import CallerError, InvalidRequestContent
-from sandbox.invocation import Invocation
+from sandbox.errors import CallerError, FnboxError, InvalidRequestContent
+from sandbox.invocation import Invocation, Outcome, ResponseStream
 from sandbox.names import parse_reference
 
 CLIENT_CONTEXT_BYTES = 3583
+EVENT_BYTES = 64 * 1024
+"""Of a response in one event."""
+
+_CHUNK = eventstream.event_headers("PayloadChunk", "application/octet-stream")
+_COMPLETE = eventstream.event_headers("InvokeComplete", "application/json")
+
+log = logging.getLogger(__name__)
 
 
 def invoke(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """RequestResponse (200), Event (202) or DryRun (204)."""
-    context = call.context
-    trace = read_trace(context.environ.get("HTTP_X_AMZN_TRACE_ID"))
     call.headers.append(("x-amzn-Remapped-Content-Length", "0"))
-    call.headers.append(("X-Amzn-Trace-Id", answer_trace(trace)))
+    invocation = read_invocation(call, members)
     kind = members.get("InvocationType", "RequestResponse")
-    reference = parse_reference(
-        members["FunctionName"],
-        members.get("Qualifier"),
-        account=context.account,
-        region=context.region,
-    )
-    payload = members["Payload"]
-    if payload:
-        check_json(payload)
-    else:
-        payload = b"{}"
     if kind == "DryRun":
-        call.services.service.check(reference)
+        call.services.service.check(invocation.reference)
         return {"StatusCode": 204}
-    given = members.get("ClientContext")
-    invocation = Invocation(
-        reference=reference,
-        payload=payload,
-        request_id=context.request_id,
-        # an event carries its context in the payload
-        client_context=read_client_context(given) if given and kind != "Event" else None,
-        trace_id=trace,
-    )
     if kind == "Event":
         call.services.service.enqueue(invocation)
         return {"StatusCode": 202}
@@ -63,8 +52,82 @@ def invoke(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     if outcome.function_error is not None:
         answer["FunctionError"] = outcome.function_error
     if members.get("LogType") == "Tail":
-        answer["LogResult"] = base64.b64encode(outcome.log_tail).decode()
+        answer["LogResult"] = _log_result(outcome)
     return answer
+
+
+def invoke_with_response_stream(call: Call, members: dict[str, Any]) -> dict[str, Any]:
+    """RequestResponse (200, events as the function makes them) or DryRun (204)."""
+    invocation = read_invocation(call, members)
+    if members.get("InvocationType") == "DryRun":
+        call.services.service.check(invocation.reference)
+        return {"StatusCode": 204}
+    stream = call.services.service.stream(invocation)
+    return {
+        "StatusCode": 200,
+        "ExecutedVersion": stream.executed_version,
+        # what a client finds in ResponseStreamContentType
+        "ResponseStreamContentType": stream.content_type or "application/octet-stream",
+        "EventStream": response_events(stream, tail=members.get("LogType") == "Tail"),
+    }
+
+
+def response_events(stream: ResponseStream, *, tail: bool) -> Iterator[bytes]:
+    """The response in PayloadChunks, then InvokeComplete, encoded."""
+    try:
+        for piece in stream:
+            for start in range(0, len(piece), EVENT_BYTES):
+                yield eventstream.encode(_CHUNK, piece[start : start + EVENT_BYTES])
+        yield eventstream.encode(_COMPLETE, json.dumps(_complete(stream, tail)).encode())
+    finally:
+        stream.leave()
+
+
+def _complete(stream: ResponseStream, tail: bool) -> dict[str, str]:
+    """InvokeComplete. No source shows what AWS puts into an ErrorCode: here it is what
+    `X-Amz-Function-Error` would say, and ErrorDetails is the error document."""
+    try:
+        outcome = stream.outcome()
+    except FnboxError as error:  # within the response: there is no status to say it with
+        log.error("a response broke off: %s", error)
+        return {"ErrorCode": error.code, "ErrorDetails": str(error)}
+    complete = {}
+    if outcome.function_error is not None:
+        complete["ErrorCode"] = outcome.function_error
+        complete["ErrorDetails"] = bytes(outcome.payload).decode(errors="replace")
+    if tail:
+        complete["LogResult"] = _log_result(outcome)
+    return complete
+
+
+def _log_result(outcome: Outcome) -> str:
+    return base64.b64encode(outcome.log_tail).decode()
+
+
+def read_invocation(call: Call, members: dict[str, Any]) -> Invocation:
+    """What is asked of the function; its trace goes into the answer."""
+    context = call.context
+    trace = read_trace(context.environ.get("HTTP_X_AMZN_TRACE_ID"))
+    call.headers.append(("X-Amzn-Trace-Id", answer_trace(trace)))
+    reference = parse_reference(
+        members["FunctionName"],
+        members.get("Qualifier"),
+        account=context.account,
+        region=context.region,
+    )
+    payload = members["Payload"]
+    if payload:
+        check_json(payload)
+    given = members.get("ClientContext")
+    if members.get("InvocationType") == "Event":
+        given = None  # an event carries its context in the payload
+    return Invocation(
+        reference=reference,
+        payload=payload or b"{}",
+        request_id=context.request_id,
+        client_context=read_client_context(given) if given else None,
+        trace_id=trace,
+    )
 
 
 def invoke_async(call: Call, members: dict[str, Any]) -> dict[str, Any]:
@@ -98,4 +161,8 @@ def read_client_context(text: str) -> str:
     return decoded
 
 
-OPERATIONS: dict[str, Implementation] = {"Invoke": invoke, "InvokeAsync": invoke_async}
+OPERATIONS: dict[str, Implementation] = {
+    "Invoke": invoke,
+    "InvokeAsync": invoke_async,
+    "InvokeWithResponseStream": invoke_with_response_stream,
+}

@@ -108,8 +108,8 @@ class Operation:
         """Raise ValidationError that lists every constraint that `members` break."""
         self.check(members)
 
-    def write(self, result: Mapping[str, Any]) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Status, modelled headers and body of an answer."""
+    def write(self, result: Mapping[str, Any]) -> tuple[int, list[tuple[str, str]], Any]:
+        """Status, modelled headers and body; a member that is the payload is the body as it is."""
         status = result.get(self.status_member or "", self.status)
         headers = [
             (header, str(result[member]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sandbox.api.context import RequestContext
 from sandbox.clock import Clock
-from sandbox.invocation import Invocation, Outcome
+from sandbox.invocation import Invocation, Outcome, ResponseStream
 from sandbox.names import FunctionKey, FunctionReference
 from sandbox.settings import Settings
 
@@ -22,6 +22,9 @@ class Invoking(Protocol):
 
     def invoke(self, invocation: Invocation) -> Outcome:
         """Run it and wait. A function that fails is an Outcome; raises FnboxError."""
+
+    def stream(self, invocation: Invocation) -> ResponseStream:
+        """Run it; its response once that has begun or ended. Raises as `invoke` does."""
 
     def enqueue(self, invocation: Invocation) -> None:
         """Return once the event is safe on the disk; raises NotFound for no such function."""

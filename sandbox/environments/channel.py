@@ -16,6 +16,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from sandbox.errors import EnvironmentFailed
+from sandbox.invocation import Payload
 
 PROTOCOL = 1
 
@@ -23,8 +24,6 @@ _PRELUDE = struct.Struct(">B3xII")
 _MAX_META = 2**20
 _MAX_PAYLOAD = 2**28
 _BUFFER = 2**16
-
-Payload = bytes | bytearray | memoryview
 
 
 class FrameKind(IntEnum):
@@ -34,12 +33,14 @@ class FrameKind(IntEnum):
     START = 2
     INVOKE = 3
     KILL = 4
+    MORE = 5
     HELLO = 129
     LOG = 130
     INITIALIZED = 131
     INIT_ERROR = 132
     RESULT = 133
     EXITED = 134
+    CHUNK = 135
 
 
 class Frame(NamedTuple):

@@ -8,6 +8,7 @@ thread of its own reads the channel.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import queue
@@ -21,12 +22,19 @@ from sandbox.catalog.records import Version
 from sandbox.clock import Clock
 from sandbox.engines.base import ContainerSpec, ResourceLimits
 from sandbox.environments import failures
-from sandbox.environments.channel import Channel, Frame, FrameKind, Payload
+from sandbox.environments.channel import Channel, Frame, FrameKind
 from sandbox.environments.lifecycle import Event, State, StopReason, after
 from sandbox.environments.log import EnvironmentLog, LogWriter
 from sandbox.environments.variables import RESPONSE_BYTES
 from sandbox.errors import EnvironmentFailed
-from sandbox.invocation import Invocation, Outcome
+from sandbox.invocation import (
+    STREAM_BYTES,
+    WINDOW_BYTES,
+    Invocation,
+    Outcome,
+    Payload,
+    ResponseStream,
+)
 from sandbox.logs.formats import InitEnd, InvocationEnd, log_format, traced
 from sandbox.threads import give_way
 
@@ -79,9 +87,9 @@ def _undelivered(report: Frame, request_id: str) -> bool:
     return report.kind is FrameKind.EXITED and report.meta.get("requestId") != request_id
 
 
-def _ending_of_report(report: Frame, restart_ms: float, request_id: str) -> _Ending:
+def _ending_of_report(report: Frame, restart_ms: float, invocation: Invocation) -> _Ending:
     """From the RESULT or EXITED that answers an INVOKE."""
-    meta = report.meta
+    meta, request_id, stream = report.meta, invocation.request_id, invocation.stream
     duration_ms = meta["durationMs"] + restart_ms
     memory = meta["maxMemoryBytes"]
     if report.kind is FrameKind.EXITED:
@@ -90,12 +98,23 @@ def _ending_of_report(report: Frame, restart_ms: float, request_id: str) -> _End
             failure.document(request_id), duration_ms, memory, "error", failure.error_type
         )
     if meta["outcome"] == "tooLarge":
-        document = failures.response_too_large(RESPONSE_BYTES)
+        streamed = stream is not None and stream.begun
+        document = failures.response_too_large(STREAM_BYTES if streamed else RESPONSE_BYTES)
         return _Ending(document, duration_ms, memory, "error", failures.RESPONSE_TOO_LARGE)
+    if meta["outcome"] == "truncated":
+        failure = failures.of_truncation()
+        return _Ending(
+            failure.document(request_id), duration_ms, memory, "error", failure.error_type
+        )
     if meta["outcome"] == "error":
         error_type = failures.reported_type(meta.get("errorType"), during_init=False)
         return _Ending(report.payload, duration_ms, memory, "failure", error_type)
-    return _Ending(report.payload, duration_ms, memory)
+    payload = report.payload
+    if stream is not None and payload:
+        # The runtime does not stream, its caller wants it so.
+        stream.write(payload, meta.get("contentType"))
+        payload = b""
+    return _Ending(payload, duration_ms, memory)
 
 
 class ExecutionEnvironment:
@@ -131,6 +150,7 @@ class ExecutionEnvironment:
         self._init_ms: float | None = None
         self._log: EnvironmentLog | None = None
         self._version: Version | None = None
+        self._stream: ResponseStream | None = None
         threading.Thread(target=self._read, name=f"channel-{identifier}", daemon=True).start()
 
     def __repr__(self) -> str:
@@ -175,8 +195,13 @@ class ExecutionEnvironment:
         return False
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        """Run one invocation to its end. Raises EnvironmentFailed when the container is lost."""
+        """Run one invocation to its end. Raises EnvironmentFailed when the container is lost.
+
+        A streamed response goes into the invocation's stream, if it has one, from the
+        channel's thread; all of it is there when this returns.
+        """
         began = self._clock.monotonic()
+        self._open_stream(invocation)
         deadline = began + self.version.timeout
         if self._invocations:
             self.log.begin_tail()  # the first one's begins with what the init printed
@@ -201,8 +226,21 @@ class ExecutionEnvironment:
         if report is None:
             ending = self._ending_of_timeout(self._kill(), invocation.request_id)
         else:
-            ending = _ending_of_report(report, restart_ms, invocation.request_id)
+            ending = _ending_of_report(report, restart_ms, invocation)
         return self._finish(invocation, ending, init_ms)
+
+    def _open_stream(self, invocation: Invocation) -> None:
+        stream = self._stream = invocation.stream
+        if stream is None:
+            return
+
+        def more(count: int) -> None:
+            meta = {"requestId": invocation.request_id, "bytes": count}
+            # A container that is gone has told its caller so.
+            with contextlib.suppress(EnvironmentFailed):
+                self._channel.send(Frame(FrameKind.MORE, meta))
+
+        stream.open(self.version.version, more)
 
     def _take_in(self) -> None:
         """Note what was reported since: a runtime may end after its answer."""
@@ -240,6 +278,8 @@ class ExecutionEnvironment:
             meta["traceId"] = invocation.trace_id
         if invocation.client_context:
             meta["clientContext"] = invocation.client_context
+        if invocation.stream is not None:
+            meta |= {"streamBytes": STREAM_BYTES, "windowBytes": WINDOW_BYTES}
         return meta
 
     def _start(self, phase: str, deadline: float) -> _InitFailure | None:
@@ -283,6 +323,7 @@ class ExecutionEnvironment:
         return _Ending(document, seconds * 1000.0, memory, "timeout")
 
     def _finish(self, invocation: Invocation, ending: _Ending, init_ms: float | None) -> Outcome:
+        self._stream = None
         version = self.version
         used = math.ceil(ending.memory / 2**20)
         if used > version.memory_size or ending.error_type == failures.OUT_OF_MEMORY:
@@ -336,6 +377,10 @@ class ExecutionEnvironment:
         written = 0
         try:
             for frame in self._channel.frames():
+                if frame.kind is FrameKind.CHUNK:
+                    if (stream := self._stream) is not None:
+                        stream.write(frame.payload, frame.meta.get("contentType"))
+                    continue
                 if frame.kind is not FrameKind.LOG:
                     self._reports.put(frame)
                     continue

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 OUT_OF_MEMORY = "Runtime.OutOfMemory"
 TIMED_OUT = "Sandbox.Timedout"
 RESPONSE_TOO_LARGE = "Function.ResponseSizeTooLarge"
+TRUNCATED_RESPONSE = "Runtime.TruncatedResponse"
 
 _TYPE_OF_CAUSE = {
     "exit": "Runtime.ExitError",
@@ -53,6 +54,11 @@ def of_exit(exited: Mapping[str, Any]) -> Failure:
 
 def of_timeout(seconds: float) -> Failure:
     return Failure(TIMED_OUT, f"Task timed out after {seconds:.2f} seconds")
+
+
+def of_truncation() -> Failure:
+    """Lambda's type; the text is ours."""
+    return Failure(TRUNCATED_RESPONSE, "Runtime ended its response before it was complete")
 
 
 def response_too_large(limit: int) -> bytes:

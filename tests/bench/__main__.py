@@ -29,6 +29,9 @@ from tests.bench.report import document, show
 
 _IMAGE = f"fnbox/{RUNTIME}:latest"
 _HANDLER = "echo.answer"
+# The memory with which a function's container weighs as much, when CPU is short, as one
+# that `docker run` starts: the emulator's.
+_MEMORY_MIB = 1769
 _FUNCTION = """\
 def answer(event, context):
     print("one line of log")
@@ -79,7 +82,7 @@ def _set_up(
 
     console.print("fnbox")
     fnbox = stack.enter_context(running(engine, address))
-    fnbox.create("warm", package, _HANDLER)
+    fnbox.create("warm", package, _HANDLER, MemorySize=_MEMORY_MIB)
     ours = _subject(stack, "fnbox", "warm", [fnbox.address for _ in clients])
     ours.warm_up()
     fnbox.settle()

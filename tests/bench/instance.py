@@ -41,9 +41,10 @@ class Instance:
         self._engine = engine
         self._lambda: Any = lambda_client(settings)
 
-    def create(self, name: str, package: bytes, handler: str) -> None:
-        """Returns once the function is Active."""
-        deploy(self._lambda, name, Code(package, None), {"Runtime": RUNTIME, "Handler": handler})
+    def create(self, name: str, package: bytes, handler: str, **members: Any) -> None:
+        """Returns once the function is Active; `members` are CreateFunction's."""
+        configuration = {"Runtime": RUNTIME, "Handler": handler, **members}
+        deploy(self._lambda, name, Code(package, None), configuration)
 
     def delete(self, name: str) -> None:
         self._lambda.delete_function(FunctionName=name)

@@ -21,7 +21,7 @@ from sandbox.api import Services, create_app
 from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
 from sandbox.errors import ImageMissing
-from sandbox.invocation import Invocation, Outcome
+from sandbox.invocation import Invocation, Outcome, ResponseStream
 from sandbox.names import FunctionKey, FunctionReference
 from sandbox.settings import Settings
 
@@ -47,11 +47,24 @@ class EchoService:
         self.checked: list[FunctionReference] = []
         self.outcome: Outcome | None = None
         self.failure: BaseException | None = None
+        self.pieces: list[bytes] | None = None
+        """Of a stream; None: the payload."""
 
     def invoke(self, invocation: Invocation) -> Outcome:
         self.invoked.append(invocation)
         self._fail()
         return self.outcome or Outcome(invocation.payload, None, "$LATEST", b"a line\n", 1.0)
+
+    def stream(self, invocation: Invocation) -> ResponseStream:
+        self.invoked.append(invocation)
+        self._fail()
+        stream = ResponseStream()
+        stream.open("$LATEST", lambda _: None)
+        for piece in [bytes(invocation.payload)] if self.pieces is None else self.pieces:
+            stream.write(piece, "text/plain")
+        stream.end(self.outcome or Outcome(b"", None, "$LATEST", b"a line\n", 1.0))
+        stream.begin()
+        return stream
 
     def enqueue(self, invocation: Invocation) -> None:
         self.enqueued.append(invocation)
