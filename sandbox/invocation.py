@@ -13,7 +13,7 @@ from sandbox.names import FunctionReference
 LOG_TAIL_BYTES = 4096
 STREAM_BYTES = 200 * 2**20
 """The longest response that is streamed."""
-WINDOW_BYTES = 256 * 2**10
+WINDOW_BYTES = 512 * 2**10
 """How much of a streamed response may be on its way to a reader."""
 
 Payload = bytes | bytearray | memoryview

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-CONFIGURE, START, INVOKE, KILL, MORE = 1, 2, 3, 4, 5
-HELLO, LOG, INITIALIZED, INIT_ERROR, RESULT, EXITED, CHUNK = 129, 130, 131, 132, 133, 134, 135
+CONFIGURE, START, INVOKE, KILL = 1, 2, 3, 4
+HELLO, LOG, INITIALIZED, INIT_ERROR, RESULT, EXITED = 129, 130, 131, 132, 133, 134
 
 LABEL = "dev.fnbox.test"
 FUNCTION_UID = 100_007
