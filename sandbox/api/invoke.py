@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ CLIENT_CONTEXT_BYTES = 3583
 EVENT_BYTES = 64 * 1024
 """Of a response in one event."""
 
+_HEADER = re.compile(r"[!-~](?:[ -~]{0,254}[!-~])?")
 _CHUNK = eventstream.event_headers("PayloadChunk", "application/octet-stream")
 _COMPLETE = eventstream.event_headers("InvokeComplete", "application/json")
 
@@ -66,10 +68,14 @@ def invoke_with_response_stream(call: Call, members: dict[str, Any]) -> dict[str
     return {
         "StatusCode": 200,
         "ExecutedVersion": stream.executed_version,
-        # what a client finds in ResponseStreamContentType
-        "ResponseStreamContentType": stream.content_type or "application/octet-stream",
+        "ResponseStreamContentType": _content_type(stream.content_type),
         "EventStream": response_events(stream, tail=members.get("LogType") == "Tail"),
     }
+
+
+def _content_type(given: str | None) -> str:
+    """What the runtime said, unless it said nothing or no header may hold it."""
+    return given if given and _HEADER.fullmatch(given) else "application/octet-stream"
 
 
 def response_events(stream: ResponseStream, *, tail: bool) -> Iterator[bytes]:

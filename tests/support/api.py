@@ -49,6 +49,7 @@ class EchoService:
         self.failure: BaseException | None = None
         self.pieces: list[bytes] | None = None
         """Of a stream; None: the payload."""
+        self.content_type = "text/plain"
 
     def invoke(self, invocation: Invocation) -> Outcome:
         self.invoked.append(invocation)
@@ -61,7 +62,7 @@ class EchoService:
         stream = ResponseStream()
         stream.open("$LATEST", lambda _: None)
         for piece in [bytes(invocation.payload)] if self.pieces is None else self.pieces:
-            stream.write(piece, "text/plain")
+            stream.write(piece, self.content_type)
         stream.end(self.outcome or Outcome(b"", None, "$LATEST", b"a line\n", 1.0))
         stream.begin()
         return stream

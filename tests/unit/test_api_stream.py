@@ -97,6 +97,12 @@ def test_boto3_reads_the_stream(api: Api) -> None:
     assert (invocation.payload, invocation.reference.qualifier) == (b'"x"', "prod")
 
 
+@pytest.mark.parametrize("given", ["", "a\x01b", "text/\ufffd", "x" * 1000, " a"])
+def test_a_content_type_that_no_header_may_hold_does_not_get_into_one(api: Api, given: str) -> None:
+    api.service.content_type = given
+    assert post(api).headers["Content-Type"] == "application/octet-stream"
+
+
 def test_a_function_error_is_in_the_complete_event_of_a_200(api: Api) -> None:
     document = '{"errorType":"Sandbox.Timedout","errorMessage":"zu spät"}'
     api.service.pieces = [b"half"]
