@@ -301,11 +301,7 @@ func (s *supervisor) initError(c *client, req *request) bool {
 	return c.answer(req, 202, jsonType, accepted)
 }
 
-func (r *run) drain() {
-	for _, o := range r.outputs {
-		o.drain()
-	}
-}
+func (r *run) drain() { r.output.drain() }
 
 // read reads a body whole; it is valid until the next one is read.
 func (c *client) read(req *request, limit int64) ([]byte, error) {

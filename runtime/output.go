@@ -7,9 +7,8 @@ import (
 	"unsafe"
 )
 
-// An output is a pipe that a runtime writes to: the one that is its stdout and its
-// stderr, so that what goes to either stays in the order in which it was written, or
-// the one for records.
+// An output is the pipe that is a runtime's stdout and stderr, and its descriptor for
+// records: one for all, so that what is written to either stays in its order.
 //
 // Whatever is read is sent before the lock is let go. So who holds the lock knows
 // that all that was ever read has been sent, and what is left is in the pipe.

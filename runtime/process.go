@@ -134,10 +134,10 @@ func executable(file string) bool {
 // script takes for itself.
 const recordsDescriptor = 62
 
-// spawn starts the runtime with nothing but /dev/null and the writers: the first is
-// its stdout and stderr, the second, if there is one, its descriptor for records.
+// spawn starts the runtime with nothing but /dev/null and the writer, which is its
+// stdout, its stderr and, where CONFIGURE asks for one, its descriptor for records.
 // Errors are *startError.
-func spawn(config *configureMeta, api string, writers []int) (pid int, err error) {
+func spawn(config *configureMeta, api string, writer int) (pid int, err error) {
 	file, argv, err := locate(config.Command, config.Environment["PATH"])
 	if err != nil {
 		return 0, &startError{"invalidEntrypoint", err.Error()}
@@ -158,12 +158,12 @@ func spawn(config *configureMeta, api string, writers []int) (pid int, err error
 	}
 	defer syscall.Close(null)
 
-	files := []uintptr{uintptr(null), uintptr(writers[0]), uintptr(writers[0])}
-	if len(writers) > 1 {
+	files := []uintptr{uintptr(null), uintptr(writer), uintptr(writer)}
+	if config.TelemetryLog {
 		for len(files) < recordsDescriptor {
 			files = append(files, ^uintptr(0)) // closed
 		}
-		files = append(files, uintptr(writers[1]))
+		files = append(files, uintptr(writer))
 	}
 
 	defer raiseOOMScore()()

@@ -70,7 +70,7 @@ func TestWhatCannotBeStartedIsSaid(t *testing.T) {
 	} {
 		config := &configureMeta{Command: c.command, WorkingDirectory: c.directory,
 			UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
-		_, err := spawn(config, "", []int{1})
+		_, err := spawn(config, "", 1)
 		want := &startError{c.cause, c.because}
 		if os.Getuid() == 0 && !reflect.DeepEqual(err, want) {
 			t.Errorf("%v: %v", c.command, err)

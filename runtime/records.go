@@ -8,9 +8,12 @@ import (
 // What the runtime's official clients write to the descriptor that
 // _LAMBDA_TELEMETRY_LOG_FD names: records, each behind a header of a type, a
 // length and a time in µs, all big-endian. The type is 0xA55A0000 and bits for the
-// format and the level. The function can write to the descriptor too, so whatever
-// is no record is output like any other, and nothing that it says is believed
-// further than recordLimit.
+// format and the level.
+//
+// Here the descriptor is the same pipe as stdout and stderr. On AWS it is another;
+// but then nobody can tell which of a print and a record came first, and functions
+// do both. What is no record is output; a header that output happens to contain, or
+// that a function makes up, costs that function's own log a wrong line break.
 const (
 	recordHeader = 16
 	// A record that claims more is none.
@@ -22,19 +25,19 @@ const (
 
 // What the payload of a LOG frame holds, for PROTOCOL.md.
 const (
-	holdsOutput = ""
-	holdsLines  = "lines"
-	holdsEvent  = "event"
+	holdsLines = "lines"
+	holdsEvent = "event"
 )
 
 // A recordReader takes the pipe's bytes, split anywhere, and sends what they hold.
 // Records that are one line each go together, so that a chatty function does not
 // cost a frame for every line; any other record goes by itself.
 type recordReader struct {
-	send  func(holds string, data []byte)
-	held  []byte // waits for its rest
-	left  int    // of the record being read, without its header
-	lines []byte // one-line records that are still to be sent
+	print  func(data []byte)
+	record func(holds string, data []byte)
+	held   []byte // waits for its rest
+	left   int    // of the record being read, without its header
+	lines  []byte // one-line records that are still to be sent
 }
 
 func (r *recordReader) write(data []byte) {
@@ -59,7 +62,7 @@ func (r *recordReader) write(data []byte) {
 	}
 }
 
-// step takes what comes first off the data, and returns its size; 0: it needs more.
+// step takes what comes first in the data, and returns its size; 0: it needs more.
 func (r *recordReader) step(data []byte) int {
 	if r.left > 0 {
 		size := r.left
@@ -70,17 +73,13 @@ func (r *recordReader) step(data []byte) int {
 			return 0
 		}
 		r.left -= size
-		r.record(data[:size])
+		r.take(data[:size])
 		return size
 	}
-	garbage := 0
-	for garbage < len(data) && !mayBeRecord(data[garbage:]) {
-		garbage++
-	}
-	if garbage > 0 {
+	if printed := untilRecord(data); printed > 0 {
 		r.sendLines()
-		r.send(holdsOutput, data[:garbage])
-		return garbage
+		r.print(data[:printed])
+		return printed
 	}
 	if len(data) < recordHeader {
 		return 0
@@ -89,18 +88,18 @@ func (r *recordReader) step(data []byte) int {
 	return recordHeader
 }
 
-func (r *recordReader) record(data []byte) {
+func (r *recordReader) take(data []byte) {
 	if bytes.IndexByte(data, '\n') == len(data)-1 {
 		r.lines = append(r.lines, data...)
 		return
 	}
 	r.sendLines()
-	r.send(holdsEvent, data)
+	r.record(holdsEvent, data)
 }
 
 func (r *recordReader) sendLines() {
 	if len(r.lines) > 0 {
-		r.send(holdsLines, r.lines)
+		r.record(holdsLines, r.lines)
 		r.lines = r.lines[:0]
 	}
 }
@@ -113,16 +112,30 @@ func (r *recordReader) flush() {
 	}
 	if r.left > 0 {
 		r.left -= len(r.held)
-		r.send(holdsEvent, r.held)
+		r.record(holdsEvent, r.held)
 	} else {
-		r.send(holdsOutput, r.held)
+		r.print(r.held)
 	}
 	r.held = nil
 }
 
+// untilRecord returns how much of the data is before what may be a record.
+func untilRecord(data []byte) int {
+	for at := 0; ; at++ {
+		next := bytes.IndexByte(data[at:], magic[0])
+		if next < 0 {
+			return len(data)
+		}
+		if at += next; mayBeRecord(data[at:]) {
+			return at
+		}
+	}
+}
+
+var magic = []byte{0xA5, 0x5A, 0x00}
+
 // mayBeRecord tells whether data is the beginning of a record, as far as it goes.
 func mayBeRecord(data []byte) bool {
-	magic := []byte{0xA5, 0x5A, 0x00}
 	if len(data) < len(magic) {
 		return bytes.HasPrefix(magic, data)
 	}

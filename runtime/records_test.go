@@ -18,17 +18,22 @@ func record(text string) string {
 	return string(header[:]) + text
 }
 
+// recording returns a reader that sends everything to one place, output as holding "".
+func recording(send func(holds string, data []byte)) *recordReader {
+	return &recordReader{print: func(data []byte) { send("", data) }, record: send}
+}
+
 // read returns what is sent for writes, as "holds: data"; output that came in pieces is joined.
 func read(writes ...string) []string {
 	var sent []string
-	r := &recordReader{send: func(holds string, data []byte) {
+	r := recording(func(holds string, data []byte) {
 		last := len(sent) - 1
 		if last >= 0 && holds != holdsEvent && strings.HasPrefix(sent[last], holds+": ") {
 			sent[last] += string(data)
 		} else {
 			sent = append(sent, holds+": "+string(data))
 		}
-	}}
+	})
 	for _, data := range writes {
 		r.write([]byte(data))
 	}
@@ -47,8 +52,8 @@ func TestRecordsBecomeLinesAndEvents(t *testing.T) {
 		"no line feed":     {record("a") + record("b"), []string{"event: a", "event: b"}},
 		"an empty record":  {record("") + record("a\n"), []string{"lines: a\n"}},
 		"order":            {record("a\n") + record("b\nc") + record("d\n"), []string{"lines: a\n", "event: b\nc", "lines: d\n"}},
-		"garbage":          {"junk\n", []string{": junk\n"}},
-		"garbage between":  {record("a\n") + "junk\xA5\x5Ajunk" + record("b\n"), []string{"lines: a\n", ": junk\xA5\x5Ajunk", "lines: b\n"}},
+		"output":           {"junk\n", []string{": junk\n"}},
+		"output between":   {record("a\n") + "junk\xA5\x5Ajunk" + record("b\n"), []string{"lines: a\n", ": junk\xA5\x5Ajunk", "lines: b\n"}},
 		"an unknown type":  {"\xA5\x5A\x00\x01\x00\x00\x00\x01" + record("a\n"), []string{": \xA5\x5A\x00\x01\x00\x00\x00\x01", "lines: a\n"}},
 		"a level too high": {"\xA5\x5A\x00\x1F" + record("a\n"), []string{": \xA5\x5A\x00\x1F", "lines: a\n"}},
 		"too long a claim": {"\xA5\x5A\x00\x03\x01\x00\x00\x01" + record("a\n"), []string{": \xA5\x5A\x00\x03\x01\x00\x00\x01", "lines: a\n"}},
@@ -72,7 +77,7 @@ func TestRecordsBecomeLinesAndEvents(t *testing.T) {
 
 func TestARecordThatIsFlushedHalfwayGoesOnAfterIt(t *testing.T) {
 	var sent []string
-	r := &recordReader{send: func(holds string, data []byte) { sent = append(sent, holds+": "+string(data)) }}
+	r := recording(func(holds string, data []byte) { sent = append(sent, holds+": "+string(data)) })
 	whole := record("abcdef\n") + record("next\n")
 	r.write([]byte(whole[:recordHeader+3]))
 	r.flush()
@@ -102,7 +107,7 @@ func TestNothingIsLostOfWhateverIsWrittenAndLittleIsHeld(t *testing.T) {
 	choose := rand.New(rand.NewSource(1))
 	for round := 0; round < 300; round++ {
 		var written, want, got bytes.Buffer
-		r := &recordReader{send: func(holds string, data []byte) { got.Write(data) }}
+		r := recording(func(_ string, data []byte) { got.Write(data) })
 		for i := 0; i < 20; i++ {
 			text := strings.Repeat(fmt.Sprint(i, "\n"), choose.Intn(1+choose.Intn(50_000)))
 			if choose.Intn(3) == 0 { // no record, and no byte that one could begin with

@@ -38,7 +38,7 @@ type run struct {
 	generation int
 	pid        int
 	started    time.Time
-	outputs    []*output
+	output     *output
 	oomKills   int64 // of the container when the run began
 
 	state   state
@@ -171,19 +171,15 @@ func (s *supervisor) start(meta startMeta) error {
 		done:       make(chan struct{}),
 		clients:    map[*client]struct{}{},
 	}
-	writers, err := s.open(r)
+	writer, err := s.listen(r)
 	if err != nil {
 		return err
 	}
-	pid, err := spawn(s.config, s.listener.Addr().String(), writers)
-	for _, writer := range writers {
-		_ = syscall.Close(writer)
-	}
+	pid, err := spawn(s.config, s.listener.Addr().String(), writer)
+	_ = syscall.Close(writer)
 	var refused *startError
 	if errors.As(err, &refused) {
-		for _, o := range r.outputs {
-			o.close()
-		}
+		r.output.close()
 		// the only frame that is sent under the lock: nothing lives that could need it
 		s.channel.send(kindExited, exitedMeta{
 			Generation: meta.Generation, Cause: refused.cause, Description: refused.description,
@@ -193,43 +189,25 @@ func (s *supervisor) start(meta startMeta) error {
 	r.pid = pid
 	s.run = r
 	s.watchMemory()
-	for _, o := range r.outputs {
-		go o.relay()
-	}
+	go r.output.relay()
 	go s.reap(r)
 	return nil
 }
 
-// open makes the run's outputs and returns the runtime's ends of them: that of its
-// stdout and stderr and, where CONFIGURE asks for it, that for records.
-func (s *supervisor) open(r *run) (writers []int, err error) {
+// listen makes the run's output and returns the runtime's end of it.
+func (s *supervisor) listen(r *run) (writer int, err error) {
 	log := func(data []byte) { s.channel.send(kindLog, nil, data) }
-	plain, writer, err := newOutput(log)
-	if err != nil {
-		return nil, err
-	}
-	r.outputs, writers = append(r.outputs, plain), append(writers, writer)
 	if !s.config.TelemetryLog {
-		return writers, nil
+		r.output, writer, err = newOutput(log)
+		return writer, err
 	}
-	reader := &recordReader{send: func(holds string, data []byte) {
-		if holds == holdsOutput {
-			log(data)
-		} else {
-			s.channel.send(kindLog, logMeta{holds}, data)
-		}
+	reader := &recordReader{print: log, record: func(holds string, data []byte) {
+		s.channel.send(kindLog, logMeta{holds}, data)
 	}}
-	records, writer, err := newOutput(func(data []byte) {
-		// What was printed before a record was written comes before it.
-		plain.drain()
-		reader.write(data)
-	})
-	if err != nil {
-		return nil, err
+	if r.output, writer, err = newOutput(reader.write); err == nil {
+		r.output.flush = reader.flush
 	}
-	records.flush = reader.flush
-	r.outputs = append(r.outputs, records)
-	return append(writers, writer), nil
+	return writer, err
 }
 
 func (s *supervisor) invoke(inv *invocation) error {
@@ -324,10 +302,8 @@ func (s *supervisor) end(r *run) {
 	}
 	s.mu.Unlock()
 	r.served.Wait()
-	for _, o := range r.outputs {
-		o.drain()
-		o.close()
-	}
+	r.drain()
+	r.output.close()
 	_, peak := s.meter.sample()
 	kernelKills := s.meter.oomKills()
 

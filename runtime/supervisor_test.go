@@ -470,7 +470,7 @@ func TestAllOutputPrecedesTheResult(t *testing.T) {
 }
 
 // A record, and one that is only begun, beside output of both kinds.
-const recording = `
+const recorder = `
 echo before
 printf '\245\132\000\027\000\000\000\010\000\000\000\000\000\000\000\001one\ntwo\n' >&$_LAMBDA_TELEMETRY_LOG_FD
 printf '\245\132\000\003\000\000\000\011\000\000\000\000\000\000\000\001cut' >&$_LAMBDA_TELEMETRY_LOG_FD
@@ -478,7 +478,7 @@ exit 3`
 
 func TestRecordsOfAProcessThatDiedPrecedeItsExit(t *testing.T) {
 	p := newPeer(t, func(config *configureMeta) {
-		config.Command = []string{"bash", "-c", recording}
+		config.Command = []string{"bash", "-c", recorder}
 		config.TelemetryLog = true
 	})
 	p.send(kindStart, startMeta{1, "init"}, nil)
