@@ -61,7 +61,7 @@ def test_without_an_engine_warm_calls_go_on_and_cold_ones_are_refused(
         status, text, elapsed = refused(instance, cold.name)
         assert status >= 500
         assert "Docker Engine does not answer" in text
-        assert elapsed < 2.5
+        assert elapsed < 4  # 2 s, and room for a slow machine
         assert warm.invoke(0).document == before
     engine.start()
     assert cold.invoke(0).error is None
