@@ -27,6 +27,7 @@ from sandbox.queue.records import DEAD_LETTER, ON_SUCCESS, Message
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 30
 _THROTTLED = 429
+_REASON_LENGTH = 500
 
 
 class TargetDown(FnboxError):
@@ -78,8 +79,8 @@ class Targets:
         except ClientError as error:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
             if status >= 500 or status == _THROTTLED:
-                raise TargetDown(str(error)) from error
-            raise Undeliverable(str(error)) from error
+                raise TargetDown(_reason(error)) from error
+            raise Undeliverable(_reason(error)) from error
         except ParamValidationError as error:
             raise Undeliverable(str(error)) from error
         except BotoCoreError as error:
@@ -181,6 +182,11 @@ _SENDERS: Mapping[str, Callable[[Any, Arn, Delivery], None]] = {
     "events": _to_bus,
     "s3": _to_bucket,
 }
+
+
+def _reason(error: ClientError) -> str:
+    """One line, however long a page the target answered with."""
+    return " ".join(str(error).split())[:_REASON_LENGTH]
 
 
 def _text(message: Message) -> str:
