@@ -10,18 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from sandbox.catalog.database import Database
 from sandbox.catalog.tables import dead_events, deliveries
 from sandbox.clock import Clock
 from sandbox.names import FunctionKey, FunctionReference
-from sandbox.queue import leasing, store
+from sandbox.queue import store
+from sandbox.queue.leasing import Leasing
 from sandbox.queue.records import Message
 from sandbox.queue.rules import Ending
 from sandbox.queue.store import Event
 
-_LANE = (deliveries.c.target,)
+_LEASING = Leasing(deliveries, (deliveries.c.target,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Outbox:
         self._database = database
         self._clock = clock
         self._on_put: Callable[[str, float], None] = _ignore
-        database.transaction(lambda connection: leasing.release_all(connection, deliveries))
+        database.transaction(_LEASING.release_all)
 
     def on_put(self, callback: Callable[[str, float], None]) -> None:
         """Have `callback(target, due_at)` called after each message, in the writing thread."""
@@ -76,27 +77,23 @@ class Outbox:
 
     def due(self) -> dict[str, float]:
         """The targets that messages wait for, and when the first is due."""
-        found = self._database.transaction(
-            lambda connection: leasing.first_due(connection, deliveries, _LANE)
-        )
-        return dict(found)
+        return dict(self._database.transaction(_LEASING.first_due))
 
     def count(self) -> int:
         """Messages that are not delivered."""
-        counted = select(func.count()).select_from(deliveries)
-        return self._database.transaction(lambda connection: connection.scalar(counted)) or 0
+        return self._database.transaction(_LEASING.count)
 
     def lease(self, target: str, limit: int) -> tuple[list[Delivery], float | None]:
         """Take a target's due messages, the longest due first, and when the next is due."""
         now = self._clock.wall()
         rows, next_due = self._database.transaction(
-            lambda connection: leasing.take(connection, deliveries, {"target": target}, now, limit)
+            lambda connection: _LEASING.take(connection, {"target": target}, now, limit)
         )
         return [_delivery(row) for row in rows], next_due
 
     def delivered(self, delivery: Delivery) -> None:
         """Forget a message."""
-        self._database.transaction(lambda connection: _delete(connection, delivery))
+        self._database.transaction(lambda connection: _LEASING.delete(connection, delivery.id))
 
     def postpone(self, delivery: Delivery, due_at: float) -> None:
         """Try again at `due_at`."""
@@ -112,7 +109,7 @@ class Outbox:
         row = _dead_message(delivery, reason, self._clock.wall())
 
         def work(connection: Connection) -> None:
-            _delete(connection, delivery)
+            _LEASING.delete(connection, delivery.id)
             connection.execute(dead_events.insert(), row)
 
         self._database.transaction(work)
@@ -138,10 +135,6 @@ def new_row(message: Message, now: float) -> dict[str, Any]:
 
 def insert(connection: Connection, row: dict[str, Any]) -> None:
     connection.execute(deliveries.insert(), row)
-
-
-def _delete(connection: Connection, delivery: Delivery) -> None:
-    connection.execute(deliveries.delete().where(deliveries.c.id == delivery.id))
 
 
 def _dead_event(event: Event, ending: Ending, now: float) -> dict[str, Any]:

@@ -11,16 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from sandbox.catalog.database import Database
 from sandbox.catalog.tables import events
 from sandbox.clock import Clock
 from sandbox.invocation import Invocation
 from sandbox.names import FunctionKey, FunctionReference
-from sandbox.queue import leasing
+from sandbox.queue.leasing import Leasing
 
-_LANE = (events.c.account, events.c.region, events.c.name)
+_LEASING = Leasing(
+    events,
+    (events.c.account, events.c.region, events.c.name),
+    attempts=events.c.attempts + 1,
+)
+_INSERT = events.insert()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class EventQueue:
         self._database = database
         self._clock = clock
         self._on_put: Callable[[FunctionKey, float], None] = _ignore
-        database.transaction(lambda connection: leasing.release_all(connection, events))
+        database.transaction(_LEASING.release_all)
 
     def on_put(self, callback: Callable[[FunctionKey, float], None]) -> None:
         """Have `callback(function, due_at)` called after each put, in the putting thread."""
@@ -66,15 +71,12 @@ class EventQueue:
 
     def due(self) -> dict[FunctionKey, float]:
         """The functions that have events which are not leased, and when the first is due."""
-        found = self._database.transaction(
-            lambda connection: leasing.first_due(connection, events, _LANE)
-        )
+        found = self._database.transaction(_LEASING.first_due)
         return {FunctionKey(*key): due_at for *key, due_at in found}
 
     def count(self) -> int:
         """Events that have not ended."""
-        counted = select(func.count()).select_from(events)
-        return self._database.transaction(lambda connection: connection.scalar(counted)) or 0
+        return self._database.transaction(_LEASING.count)
 
     def lease(self, key: FunctionKey, limit: int) -> tuple[list[Event], float | None]:
         """Take a function's due events, the longest due first, `limit` at most.
@@ -82,9 +84,8 @@ class EventQueue:
         Also returns when the next of those left is due, None when none is left.
         """
         now, lane = self._clock.wall(), key._asdict()
-        attempts = events.c.attempts + 1
         rows, next_due = self._database.transaction(
-            lambda connection: leasing.take(connection, events, lane, now, limit, attempts=attempts)
+            lambda connection: _LEASING.take(connection, lane, now, limit)
         )
         return [_event(row, key) for row in rows], next_due
 
@@ -120,12 +121,12 @@ def new_row(invocation: Invocation, now: float) -> dict[str, Any]:
 
 
 def insert(connection: Connection, row: dict[str, Any]) -> None:
-    connection.execute(events.insert(), row)
+    connection.execute(_INSERT, row)
 
 
 def delete(connection: Connection, event: Event) -> None:
     """Forget an event that has ended."""
-    connection.execute(events.delete().where(events.c.id == event.id))
+    _LEASING.delete(connection, event.id)
 
 
 def _ignore(key: FunctionKey, due_at: float) -> None:
