@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from sandbox.api.app import create_app
@@ -14,13 +15,24 @@ from sandbox.environments.launch import Launcher
 from sandbox.environments.pool import EnvironmentPool
 from sandbox.environments.scheduler import Scheduler
 from sandbox.logs.store import LogStore
-from sandbox.queue import Dispatcher, EventQueue
+from sandbox.metrics import Metrics
+from sandbox.queue import (
+    Courier,
+    DeadEvents,
+    Dispatcher,
+    EventQueue,
+    Outbox,
+    Targets,
+    policy_of,
+)
 from sandbox.service import InvokeService
 from sandbox.settings import Settings
 from sandbox.state import instance_id
 
 _EVENT_SECONDS = 10.0
 """What runs for an event may take so long after SIGTERM; then the event runs again later."""
+_DELIVERY_SECONDS = 1.0
+"""And messages on their way so long; then they are delivered again later."""
 
 
 class ControlPlane:
@@ -66,17 +78,50 @@ class ControlPlane:
             min_free_mib=settings.min_free_memory,
             free_mib=free_memory_mib,
         )
-        events = EventQueue(self.catalog.database, clock)
+        metrics = Metrics()
+        database = self.catalog.database
+        events = EventQueue(database, clock)
+        outbox = Outbox(database, clock)
+        dead_events = DeadEvents(database, clock, events, outbox)
         self.service = InvokeService(
             catalog=self.catalog,
             pool=self.pool,
             put_event=events.put,
+            metrics=metrics,
             wait_timeout=settings.wait_timeout,
             account_concurrency=settings.account_concurrency,
         )
         self.service.activate_unsettled()
-        self._dispatcher = Dispatcher(events, self.service.invoke, clock)
+        self._dispatcher = Dispatcher(
+            events,
+            outbox,
+            self.service.invoke,
+            partial(policy_of, self.catalog),
+            clock,
+            metrics,
+            parallel=settings.event_parallel,
+            retry_scale=settings.event_retry_scale,
+        )
+        self._courier = Courier(
+            outbox,
+            Targets(settings.endpoints, self.service.enqueue).send,
+            clock,
+            metrics,
+            parallel=settings.event_parallel,
+            retry_scale=settings.event_retry_scale,
+        )
         self._dispatcher.start()
+        self._courier.start()
+        metrics.watch("fnbox_environments", "Environments by state", "state", self.pool.census)
+        metrics.counter(
+            "fnbox_cold_starts", "Environments that were started for a call", self.pool.cold_starts
+        )
+        metrics.gauge(
+            "fnbox_events_running", "Events that run now", lambda: self._dispatcher.running
+        )
+        metrics.gauge("fnbox_events_queued", "Events that have not ended", events.count)
+        metrics.gauge("fnbox_deliveries_queued", "Messages on their way", outbox.count)
+        metrics.gauge("fnbox_events_dead", "Dead events", dead_events.count)
         self.app = create_app(
             Services(
                 settings=settings,
@@ -84,6 +129,8 @@ class ControlPlane:
                 catalog=self.catalog,
                 service=self.service,
                 logs=self.logs,
+                dead_events=dead_events,
+                metrics=metrics,
                 activate=self.service.activate,
                 image_id=lambda uri: engine.image(uri).id,
             )
@@ -93,6 +140,7 @@ class ControlPlane:
         """Calls in flight go on; nothing else holds up the end."""
         self.logs.end_follows()
         self._dispatcher.close(_EVENT_SECONDS)
+        self._courier.close(_DELIVERY_SECONDS)
 
     def close(self) -> None:
         """End every environment, and write what is to be written."""

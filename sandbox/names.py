@@ -76,6 +76,15 @@ def parse_reference(
     return FunctionReference(key, qualifier or named)
 
 
+def function_of_arn(arn: str) -> FunctionReference:
+    """The function, and maybe its qualifier, that a full ARN names. Raises CallerError."""
+    match = _NAME.fullmatch(arn)
+    if match is None or match["region"] is None or match["account"] is None:
+        raise CallerError(f"The function ARN {arn!r} cannot be read.")
+    key = FunctionKey(match["account"], match["region"], match["name"])
+    return FunctionReference(key, match["qualifier"])
+
+
 def is_version(qualifier: str) -> bool:
     """Whether a qualifier names a version rather than an alias."""
     return qualifier == LATEST or qualifier.isdigit()

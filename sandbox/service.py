@@ -16,8 +16,16 @@ from dataclasses import replace
 from sandbox.catalog.catalog import Catalog
 from sandbox.catalog.records import Version
 from sandbox.environments.pool import EnvironmentPool
-from sandbox.errors import Conflict, EngineError, NotFound, TooManyRequests
+from sandbox.errors import (
+    CallerError,
+    Conflict,
+    EngineError,
+    FnboxError,
+    NotFound,
+    TooManyRequests,
+)
 from sandbox.invocation import Invocation, Outcome, ResponseStream
+from sandbox.metrics import Metrics
 from sandbox.names import FunctionKey, FunctionReference
 
 _LOGGER = logging.getLogger(__name__)
@@ -40,15 +48,18 @@ class InvokeService:
         catalog: Catalog,
         pool: EnvironmentPool,
         put_event: Callable[[Invocation], None],
+        metrics: Metrics,
         wait_timeout: float,
         account_concurrency: int,
     ) -> None:
         self._catalog = catalog
         self._pool = pool
         self._put_event = put_event
+        self._metrics = metrics
         self._wait_timeout = wait_timeout
         self._account_concurrency = account_concurrency
-        self._running: Counter[str] = Counter()
+        self._running: Counter[str | FunctionKey] = Counter()
+        """Calls, by account and by function."""
         self._settled = threading.Condition()
         catalog.on_change(self._changed)
 
@@ -58,8 +69,26 @@ class InvokeService:
         Raises NotFound, Conflict while the function is Pending, TooManyRequests,
         EngineError when no container can be had, EnvironmentFailed when one broke.
         """
+        metrics = self._metrics
+        try:
+            outcome = self._run(invocation)
+        except TooManyRequests:
+            metrics.throttles.inc()
+            raise
+        except CallerError:
+            raise
+        except FnboxError:
+            metrics.platform_errors.inc()
+            raise
+        metrics.invocations.inc()
+        metrics.durations.observe(outcome.duration_ms / 1000)
+        if outcome.function_error is not None:
+            metrics.function_errors.inc()
+        return outcome
+
+    def _run(self, invocation: Invocation) -> Outcome:
         version = self._active(invocation.reference)
-        with self._admitted(invocation.reference.key.account):
+        with self._admitted(invocation.reference.key):
             environment = self._pool.lease(version, self._wait_timeout)
             lost = True
             try:
@@ -77,7 +106,7 @@ class InvokeService:
         """
         stream = ResponseStream()
         threading.Thread(
-            target=self._run,
+            target=self._stream,
             args=(replace(invocation, stream=stream), stream),
             name="stream",
             daemon=True,
@@ -85,7 +114,7 @@ class InvokeService:
         stream.begin()
         return stream
 
-    def _run(self, invocation: Invocation, stream: ResponseStream) -> None:
+    def _stream(self, invocation: Invocation, stream: ResponseStream) -> None:
         try:
             stream.end(self.invoke(invocation))
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
@@ -95,6 +124,7 @@ class InvokeService:
         """Accept an event; returns when it is on disk. Raises NotFound, Conflict."""
         self._active(invocation.reference)
         self._put_event(invocation)
+        self._metrics.events_accepted.inc()
 
     def check(self, reference: FunctionReference) -> None:
         """Raise what `invoke` would raise before anything runs."""
@@ -139,14 +169,23 @@ class InvokeService:
         return version
 
     @contextmanager
-    def _admitted(self, account: str) -> Iterator[None]:
-        if self._running[account] >= self._account_concurrency:
+    def _admitted(self, key: FunctionKey) -> Iterator[None]:
+        """Within the concurrency that the function has reserved, and that its account has."""
+        running = self._running
+        reserved = self._catalog.function(key).reserved_concurrency
+        if reserved is not None and running[key] >= reserved:
+            raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
+        if running[key.account] >= self._account_concurrency:
             raise TooManyRequests("ConcurrentInvocationLimitExceeded")
-        self._running[account] += 1
+        running[key.account] += 1
+        running[key] += 1
         try:
             yield
         finally:
-            self._running[account] -= 1
+            running[key.account] -= 1
+            running[key] -= 1
+            if not running[key]:
+                del running[key]
 
     def _changed(self, key: FunctionKey) -> None:
         try:

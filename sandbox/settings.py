@@ -18,10 +18,17 @@ from sandbox.errors import StartupError
 
 
 def _setting(
-    default: Any, doc: str, *, alias: tuple[str, Callable[[str], Any]] | None = None
+    default: Any,
+    doc: str,
+    *,
+    alias: tuple[str, Callable[[str], Any]] | None = None,
+    entries: Mapping[str, str] | None = None,
 ) -> Any:
+    """`alias`: a variable that others know it by, and how it is read; `entries`: of a mapping,
+    variables that each hold the value of one key."""
     factory = default if callable(default) else lambda: default
-    return field(default_factory=factory, metadata={"doc": doc, "alias": alias})
+    metadata = {"doc": doc, "alias": alias, "entries": entries or {}}
+    return field(default_factory=factory, metadata=metadata)
 
 
 def _default_state_dir() -> Path:
@@ -95,6 +102,24 @@ class Settings:
         "images to use in place of those that fnbox builds, as `runtime=image,…` or a JSON object",
         alias=("LAMBDA_RUNTIME_IMAGE_MAPPING", str),
     )
+    endpoints: dict[str, str] = _setting(
+        dict,
+        "where dead letters and records of events are sent, as `sqs=http://…,sns=http://…` for "
+        "`sqs`, `sns`, `events` (EventBridge) and `s3`; what has no endpoint gets none",
+        entries={
+            "AWS_ENDPOINT_URL_SQS": "sqs",
+            "AWS_ENDPOINT_URL_SNS": "sns",
+            "AWS_ENDPOINT_URL_EVENTBRIDGE": "events",
+            "AWS_ENDPOINT_URL_EVENTS": "events",
+            "AWS_ENDPOINT_URL_S3": "s3",
+        },
+    )
+    event_retry_scale: float = _setting(
+        1.0, "what delays between the runs of an event are multiplied by; 0.01: seconds for minutes"
+    )
+    event_parallel: int = _setting(
+        32, "events that run at once, and messages about their end; one function takes half at most"
+    )
     log_bytes: int = _setting(
         64 * 2**20, "bytes of log kept for each function; the oldest go first"
     )
@@ -120,6 +145,8 @@ class Settings:
                     raw = alias[1](raw)
                 except ValueError as error:
                     raise StartupError(f"{source}: {error}") from error
+            elif any(environ.get(name) for name in item.metadata["entries"]):
+                source, raw = variable, {}  # its entries follow
             else:
                 continue
             from_file.pop(item.name, None)
@@ -127,6 +154,9 @@ class Settings:
                 values[item.name] = _convert(str(item.type), raw)
             except ValueError as error:
                 raise StartupError(f"{source}={raw!r} cannot be used: {error}") from error
+            for name, key in item.metadata["entries"].items():
+                if environ.get(name):
+                    values[item.name].setdefault(key, environ[name])
         if from_file:
             raise StartupError(f"the settings file names no setting of fnbox: {min(from_file)}")
         values.update({name: value for name, value in overrides.items() if value is not None})
@@ -171,5 +201,5 @@ def _mapping(raw: Any) -> dict[str, str]:
         return {str(key): str(value) for key, value in raw.items()}
     pairs = [part.partition("=") for part in str(raw).split(",") if part.strip()]
     if any(not separator for _, separator, _ in pairs):
-        raise ValueError("expected runtime=image pairs")
+        raise ValueError("expected name=value pairs")
     return {key.strip(): value.strip() for key, _, value in pairs}

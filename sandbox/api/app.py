@@ -22,12 +22,14 @@ from werkzeug.exceptions import HTTPException
 import sandbox
 from sandbox.api.dispatch import Dispatch
 from sandbox.api.errors import Body, Reply
+from sandbox.api.events import events_blueprint
 from sandbox.api.functions import CODE_PATH
 from sandbox.api.invoke import OPERATIONS as INVOKE
 from sandbox.api.logs import logs_blueprint
 from sandbox.api.model import load
 from sandbox.api.services import Services
 from sandbox.catalog import Code
+from sandbox.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -65,6 +67,11 @@ def create_app(services: Services) -> Flask:
 
     # before the catch-all, which would take its `POST /`
     app.register_blueprint(logs_blueprint(services.logs, services.settings))
+    app.register_blueprint(events_blueprint(services.dead_events, services.settings))
+
+    @app.get("/_fnbox/metrics")
+    def metrics() -> Response:
+        return Response(services.metrics.exposition(), content_type=CONTENT_TYPE)
 
     def lambda_api(path: str = "") -> Response:
         return reply(dispatch.answer(request.environ, dispatch.route(request.environ)))

@@ -1,9 +1,11 @@
 """Whether a payload is JSON, without keeping what it says.
 
-Lambda refuses what its parser (Jackson) cannot read, in Jackson's words. The
-parser here is the standard library's, in C; numbers are not converted, so their
-length costs nothing. A large payload is parsed in a native thread, with hooks in
-Python at which that thread lets the event loop run.
+Lambda refuses what its parser (Jackson) cannot read, in Jackson's words. msgspec
+says yes at once, in a tenth of the time that any parser takes which builds what it
+reads. What it does not pass is left to the standard library's parser, which finds
+the place and the words; numbers are not converted, so their length costs nothing,
+and a large payload is parsed in a native thread, with hooks in Python at which that
+thread lets the event loop run.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+
+import msgspec
 
 from sandbox.errors import InvalidRequestContent
 from sandbox.threads import run_native
@@ -25,6 +29,21 @@ _WORD = re.compile(r"[\w$.]+")
 
 def check_json(body: bytes) -> None:
     """Raise InvalidRequestContent when `body` is not one JSON value of any type in UTF-8."""
+    if not _is_json(body):
+        _find_fault(body)
+
+
+def _is_json(body: bytes) -> bool:
+    """Whether it certainly is; a few exotic values are not recognized."""
+    try:
+        _SKIM.decode(body)
+        body.decode()  # which msgspec leaves unread within strings
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _find_fault(body: bytes) -> None:
     try:
         if len(body) < LARGE:
             _SMALL.decode(body.decode())
@@ -65,6 +84,7 @@ def _forget(_value: Any) -> None:
     return None
 
 
+_SKIM = msgspec.json.Decoder(msgspec.Raw)
 _SMALL = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=_no_constant)
 # A hook in Python is a point at which the interpreter may switch threads; the
 # parser itself holds the interpreter's lock from the first byte to the last.

@@ -15,6 +15,8 @@ from sandbox.settings import Settings
 if TYPE_CHECKING:
     from sandbox.catalog import Catalog
     from sandbox.logs import LogStore
+    from sandbox.metrics import Metrics
+    from sandbox.queue import DeadEvents
 
 
 class Invoking(Protocol):
@@ -42,6 +44,8 @@ class Services:
     catalog: Catalog
     service: Invoking
     logs: LogStore
+    dead_events: DeadEvents
+    metrics: Metrics
     activate: Callable[[FunctionKey, str], None]
     """Called after a version was created or changed: ends its Pending or InProgress in the
     background, through `catalog.activate`. Must return at once."""

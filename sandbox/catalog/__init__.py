@@ -2,6 +2,6 @@
 
 from sandbox.catalog.catalog import Catalog
 from sandbox.catalog.code_store import CodeStore
-from sandbox.catalog.records import Alias, Code, Function, Version
+from sandbox.catalog.records import Alias, Code, EventInvokeConfig, Function, Version
 
-__all__ = ["Alias", "Catalog", "Code", "CodeStore", "Function", "Version"]
+__all__ = ["Alias", "Catalog", "Code", "CodeStore", "EventInvokeConfig", "Function", "Version"]

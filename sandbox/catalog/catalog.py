@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox.catalog import documents, routing, storage
+from sandbox.catalog import documents, event_configs, routing, storage
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.database import Database
 from sandbox.catalog.records import Alias, Code, Function, Version
@@ -289,7 +289,7 @@ class Catalog:
                     f"reference it: [{', '.join(users)}]"
                 )
             left = {name: v for name, v in function.versions.items() if name != qualifier}
-            return replace(function, versions=left)
+            return event_configs.without(replace(function, versions=left), qualifier)
 
         self._change(key, delete)
 
@@ -328,7 +328,7 @@ class Catalog:
             if name not in function.aliases:
                 return function
             left = {other: alias for other, alias in function.aliases.items() if other != name}
-            return replace(function, aliases=left)
+            return event_configs.without(replace(function, aliases=left), name)
 
         self._change(key, delete)
 
@@ -358,6 +358,12 @@ class Catalog:
         return self._change(
             key, lambda found: replace(_existing(found, key), reserved_concurrency=reserved)
         )
+
+    def configure_events(
+        self, key: FunctionKey, change: Callable[[Function], Function]
+    ) -> Function:
+        """Change event invoke configurations, as `catalog.event_configs` does. NotFound."""
+        return self._change(key, lambda found: change(_existing(found, key)))
 
     def _change(self, key: FunctionKey, change: Callable[[Function | None], F]) -> F:
         """Replace a function by what `change` makes of it, durably, then tell all who listen."""

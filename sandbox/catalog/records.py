@@ -6,7 +6,7 @@ A change makes new records; whoever holds an old one goes on seeing the old stat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -138,6 +138,40 @@ class Alias:
 
 
 @dataclass(frozen=True, slots=True)
+class EventInvokeConfig:
+    """How the events of a qualifier are tried again, and who is told of their end."""
+
+    key: FunctionKey
+    qualifier: str
+    """`$LATEST`, a version or an alias: as a caller names it, not what it resolves to."""
+    last_modified: float
+    """Seconds since the Unix epoch."""
+    maximum_retry_attempts: int | None = None
+    maximum_event_age: int | None = None
+    """Seconds."""
+    on_success: str | None = None
+    """An ARN."""
+    on_failure: str | None = None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The FunctionEventInvokeConfig document as Lambda answers it."""
+        limits = {
+            "MaximumRetryAttempts": self.maximum_retry_attempts,
+            "MaximumEventAgeInSeconds": self.maximum_event_age,
+        }
+        return {
+            "LastModified": round(self.last_modified, 3),
+            "FunctionArn": self.key.qualified(self.qualifier),
+            **{member: value for member, value in limits.items() if value is not None},
+            "DestinationConfig": {
+                "OnSuccess": {"Destination": self.on_success} if self.on_success else {},
+                "OnFailure": {"Destination": self.on_failure} if self.on_failure else {},
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """A function with all that hangs on its name."""
 
@@ -150,6 +184,8 @@ class Function:
     last_version: int = 0
     """The highest number ever published under this name; numbers are not used twice."""
     reserved_concurrency: int | None = None
+    event_configs: Mapping[str, EventInvokeConfig] = field(default_factory=dict)
+    """By qualifier, sorted."""
     former: Version | None = None
     """`$LATEST` as calls still see it while an update is in progress, else None. It is not
     kept over a restart: then calls see the update at once."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Table, and_
 
 from sandbox.catalog import tables
-from sandbox.catalog.records import Alias, Code, Function, Version
+from sandbox.catalog.records import Alias, Code, EventInvokeConfig, Function, Version
 from sandbox.names import LATEST, FunctionKey
 
 Row = dict[str, Any]
@@ -40,12 +40,23 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
     for *of, name, version, description, weights, revision in _all(connection, tables.aliases):
         key = FunctionKey(*of)
         aliases[key][name] = Alias(key, name, version, description, weights, revision)
+    configs: dict[FunctionKey, dict[str, EventInvokeConfig]] = defaultdict(dict)
+    for *of, qualifier, modified, retries, age, success, failure in _all(
+        connection, tables.event_invoke_configs
+    ):
+        key = FunctionKey(*of)
+        configs[key][qualifier] = EventInvokeConfig(
+            key, qualifier, modified, retries, age, success, failure
+        )
     found = {}
     for *of, tags, last_version, reserved in _all(connection, tables.functions):
         key = FunctionKey(*of)
         published = dict(sorted(versions[key].items(), key=lambda item: version_order(item[0])))
         named = dict(sorted(aliases[key].items()))
-        found[key] = Function(key, published, named, tags, last_version, reserved)
+        configured = dict(sorted(configs[key].items()))
+        found[key] = Function(
+            key, published, named, tags, last_version, reserved, event_configs=configured
+        )
     used = {FunctionKey(*of): number for *of, number in _all(connection, tables.used_versions)}
     return found, used
 
@@ -70,6 +81,9 @@ def save(
     old_aliases = old.aliases if old else {}
     _save_parts(connection, tables.versions, key, old_versions, new.versions, _version_row)
     _save_parts(connection, tables.aliases, key, old_aliases, new.aliases, _alias_row)
+    old_configs = old.event_configs if old else {}
+    configs = tables.event_invoke_configs
+    _save_parts(connection, configs, key, old_configs, new.event_configs, _config_row)
 
 
 def version_order(version: str) -> int:
@@ -142,4 +156,16 @@ def _alias_row(alias: Alias) -> Row:
         "description": alias.description,
         "weights": alias.weights,
         "revision_id": alias.revision_id,
+    }
+
+
+def _config_row(config: EventInvokeConfig) -> Row:
+    return {
+        **config.key._asdict(),
+        "qualifier": config.qualifier,
+        "last_modified": config.last_modified,
+        "maximum_retry_attempts": config.maximum_retry_attempts,
+        "maximum_event_age": config.maximum_event_age,
+        "on_success": config.on_success,
+        "on_failure": config.on_failure,
     }

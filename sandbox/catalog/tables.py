@@ -76,6 +76,19 @@ aliases = Table(
     _of_a_function(),
 )
 
+event_invoke_configs = Table(
+    "event_invoke_configs",
+    metadata,
+    *_key(),
+    Column("qualifier", Text, primary_key=True),
+    Column("last_modified", Float(53), nullable=False),
+    Column("maximum_retry_attempts", Integer),
+    Column("maximum_event_age", Integer),
+    Column("on_success", Text),
+    Column("on_failure", Text),
+    _of_a_function(),
+)
+
 # the numbers that a deleted function has used up, for the next one of its name
 used_versions = Table(
     "used_versions",
@@ -108,4 +121,46 @@ Index(
     events.c.name,
     events.c.leased,
     events.c.due_at,
+)
+
+# messages about the end of events, on their way to a dead-letter queue or a destination
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    *_key(primary=False),
+    Column("qualifier", Text),
+    Column("request_id", Text, nullable=False),
+    Column("trace_id", Text),
+    Column("kind", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("due_at", Float(53), nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("leased", Boolean, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+Index("deliveries_due", deliveries.c.target, deliveries.c.leased, deliveries.c.due_at)
+
+# events that failed and that nobody was told of; and messages that could not be delivered
+dead_events = Table(
+    "dead_events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    *_key(primary=False),
+    Column("qualifier", Text),
+    Column("request_id", Text, nullable=False),
+    Column("trace_id", Text),
+    Column("died_at", Float(53), nullable=False),
+    Column("reason", Text, nullable=False),
+    # of an event
+    Column("condition", Text),
+    Column("attempts", Integer),
+    # of a message
+    Column("kind", Text),
+    Column("target", Text),
+    Column("attributes", JSON),
+    Column("created_at", Float(53), nullable=False),
+    Column("body", LargeBinary, nullable=False),
 )

@@ -114,6 +114,7 @@ class EnvironmentPool:
         self._alive = 0
         """Environments and starts that count against the limit."""
         self._stopping = 0
+        self._cold_starts = 0
         self._gone = threading.Condition(self._lock)
         scheduler.call_later(self._tend_seconds, self._tend)
 
@@ -126,6 +127,22 @@ class EnvironmentPool:
                 f"{sum(len(group.waiters) for group in self._groups.values())} waiting"
             )
             return f"<EnvironmentPool {self._alive} alive: {counts}>"
+
+    def census(self) -> dict[str, int]:
+        """Environments by state."""
+        with self._lock:
+            groups = self._groups.values()
+            return {
+                "starting": sum(group.starting for group in groups) + sum(self._booting.values()),
+                "busy": sum(len(group.busy) for group in groups),
+                "idle": len(self._idle),
+                "spare": self._spare_count(),
+                "stopping": self._stopping,
+            }
+
+    def cold_starts(self) -> int:
+        """Environments that have started, ready or not, since the pool was made."""
+        return self._cold_starts
 
     def lease(self, version: Version, timeout: float) -> ExecutionEnvironment:
         """An environment of `version`, BUSY, for the caller alone.
@@ -318,6 +335,7 @@ class EnvironmentPool:
             return
         with self._deciding() as todo:
             group.starting -= 1
+            self._cold_starts += 1
             environment.apply(Event.INITIALIZED if ready else Event.INIT_FAILED)
             if ready or group.waiters:
                 self._place(group, environment, todo)

@@ -1,47 +1,27 @@
-"""Runs the events of a queue when they are due.
+"""Runs the events of a queue when they are due, and sees to it that each has an end.
 
-One thread decides: it wakes when an event is put, when one has run and when the next is due, and
-sleeps otherwise. Each event runs in a thread of its own, a bounded number at once, of which no
-function may take all: a backlog of one does not keep the events of another waiting.
-
-When to try again is Lambda's rule for asynchronous invocation: a function that fails runs twice
-more, after one and two minutes; a call that is refused, or that the platform fails, is put off
-from one second up to five minutes; what has not succeeded six hours after its acceptance is
-given up. https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+An event ends when its function has succeeded, or when the rules give it up. Its end is told to
+whoever is configured; a failure that nobody is told of is kept as a dead event.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
 
 from sandbox.clock import Clock
-from sandbox.errors import CallerError, Conflict, FnboxError, StorageError, TooManyRequests
+from sandbox.errors import FnboxError
 from sandbox.invocation import Invocation, Outcome
-from sandbox.names import FunctionKey
+from sandbox.metrics import Metrics
+from sandbox.names import FunctionKey, FunctionReference
+from sandbox.queue import rules
+from sandbox.queue.lanes import Lanes
+from sandbox.queue.outbox import Outbox
+from sandbox.queue.records import messages
+from sandbox.queue.rules import SUCCESS, Again, Ending, Policy
 from sandbox.queue.store import Event, EventQueue
 
-RETRY_DELAYS = (60.0, 120.0)
-"""Seconds before a function that failed runs again."""
-BACK_OFF = (1.0, 300.0)
-"""Seconds before a call that was refused is tried again: at first, and at most."""
-MAXIMUM_ATTEMPTS = 1 + len(RETRY_DELAYS)
-MAXIMUM_AGE = 21_600.0
-"""Seconds after which an event is given up."""
-
 _log = logging.getLogger(__name__)
-
-
-class Again(NamedTuple):
-    """An event is to run again."""
-
-    delay: float
-    """Seconds from now."""
-    refused: bool
-    """Whether this run does not count as an attempt."""
 
 
 class Dispatcher:
@@ -50,177 +30,91 @@ class Dispatcher:
     def __init__(
         self,
         queue: EventQueue,
+        outbox: Outbox,
         run: Callable[[Invocation], Outcome],
+        policy: Callable[[FunctionReference, str | None], Policy],
         clock: Clock,
+        metrics: Metrics,
         *,
         parallel: int = 32,
         retry_scale: float = 1.0,
     ) -> None:
-        """At most `parallel` events run at once; `retry_scale` multiplies all delays."""
+        """At most `parallel` events run at once; `retry_scale` multiplies all delays.
+
+        `policy(reference, executed_version)` is asked whenever something is to be decided.
+        """
         self._queue = queue
+        self._outbox = outbox
         self._invoke = run
+        self._policy = policy
         self._clock = clock
-        self._parallel = parallel
+        self._metrics = metrics
         self._scale = retry_scale
-        self._changed = threading.Condition()
-        # the functions with events that are not leased, and when the first of each is due
-        self._due: dict[FunctionKey, float] = {}
-        self._running: Counter[FunctionKey] = Counter()
-        self._closing = False
-        self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
+        self._lanes: Lanes[FunctionKey, Event] = Lanes(
+            queue.lease, self._run, clock, parallel=parallel, name="dispatcher"
+        )
 
     def __repr__(self) -> str:
-        with self._changed:
-            return (
-                f"<Dispatcher running={self._running.total()} functions_waiting={len(self._due)}>"
-            )
+        return f"<Dispatcher running={self.running} functions_waiting={self._lanes.waiting}>"
+
+    @property
+    def running(self) -> int:
+        return self._lanes.running
 
     def start(self) -> None:
         """Begin, with the events that an earlier run left in the queue."""
-        self._queue.on_put(self._note)
-        for key, due_at in self._queue.due().items():
-            self._note(key, due_at)
-        self._thread.start()
+        self._queue.on_put(self._lanes.note)
+        self._lanes.start(self._queue.due().items())
 
     def wake(self) -> None:
         """Look at the clock again: for tests that move it."""
-        with self._changed:
-            self._changed.notify_all()
+        self._lanes.wake()
 
     def close(self, timeout: float) -> bool:
         """Start no more events, wait `timeout` seconds for those that run; True when all ended.
 
         Those that did not end stay leased and run again after the next start.
         """
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join()
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._running.total(), timeout)
+        return self._lanes.close(timeout)
 
-    def _note(self, key: FunctionKey, due_at: float) -> None:
-        with self._changed:
-            self._due[key] = min(due_at, self._due.get(key, due_at))
-            self._changed.notify_all()
-
-    def _dispatch(self) -> None:
-        while (chosen := self._choose()) is not None:
-            key, limit = chosen
-            try:
-                events, next_due = self._queue.lease(key, limit)
-            except StorageError as error:
-                _log.error("events of %s cannot be read: %s", key.arn, error)
-                events, next_due = [], self._clock.wall() + BACK_OFF[0]
-            if next_due is not None:
-                self._note(key, next_due)
-            self._ended(key, limit - len(events))
-            for event in events:
-                thread = threading.Thread(target=self._run, args=(event,), daemon=True)
-                thread.start()
-
-    def _choose(self) -> tuple[FunctionKey, int] | None:
-        """Wait for a function whose events may run now; how many of them. None: closing."""
-        with self._changed:
-            while not self._closing:
-                now = self._clock.wall()
-                later = None
-                for key, due_at in self._due.items():
-                    if due_at > now:
-                        later = min(due_at, later or due_at)
-                    elif share := fair_share(
-                        self._parallel, self._running.total(), self._running[key]
-                    ):
-                        # taken out: what is put from now on is noted anew, behind the others
-                        del self._due[key]
-                        self._running[key] += share
-                        return key, share
-                self._changed.wait(None if later is None else later - now)
-            return None
-
-    def _ended(self, key: FunctionKey, count: int) -> None:
-        """Make room: so many events of a function have run, or were not there to be run."""
-        with self._changed:
-            self._running[key] -= count
-            if not self._running[key]:
-                del self._running[key]
-            self._changed.notify_all()
-
-    def _run(self, event: Event) -> None:
-        key = event.invocation.reference.key
-        try:
-            again = self._attempt(event)
-            if again is None:
-                self._queue.complete(event)
+    def _run(self, event: Event) -> float | None:
+        """Run an event once; when it is due again, None when it has ended."""
+        reference = event.invocation.reference
+        policy = self._policy(reference, None)
+        ending = rules.before(event, policy, self._age(event))
+        if ending is None:
+            result = self._attempt(event)
+            if isinstance(result, Outcome):
+                policy = self._policy(reference, result.executed_version)
             else:
-                due_at = self._clock.wall() + again.delay
-                self._queue.release(event, due_at, refused=again.refused)
-                self._note(key, due_at)
-        except StorageError as error:
-            # it stays leased, and runs again after the next start
-            _log.error("event %s cannot be put away: %s", event.invocation.request_id, error)
-        finally:
-            self._ended(key, 1)
+                policy = self._policy(reference, None)
+            step = rules.after(event, policy, self._age(event), result)
+            if isinstance(step, Again):
+                due_at = self._clock.wall() + step.delay * self._scale
+                self._queue.release(event, due_at, refused=step.refused)
+                self._metrics.events_retried.inc()
+                return due_at
+            ending = step
+        self._end(event, ending, policy)
+        return None
 
-    def _attempt(self, event: Event) -> Again | None:
-        """Run an event; when to run it again, or None when it is done or given up."""
-        if event.attempts > MAXIMUM_ATTEMPTS:
-            _give_up(event, "the control plane ended during its attempts")
-            return None
+    def _attempt(self, event: Event) -> Outcome | Exception:
+        self._metrics.event_age.observe(self._clock.wall() - event.enqueued_at)
         try:
-            outcome = self._invoke(event.invocation)
+            return self._invoke(event.invocation)
         except FnboxError as error:
-            why = f"{type(error).__name__}: {error}"
-            again = after_error(event, error)
+            return error
         except Exception as error:  # noqa: BLE001 - this is the thread's top
-            _log.exception("event %s met a defect", event.invocation.request_id)
-            why = repr(error)
-            again = after_error(event, error)
-        else:
-            if outcome.function_error is None:
-                return None
-            why = "the function failed"
-            again = after_failure(event)
-        if again is None:
-            _give_up(event, why)
-            return None
-        again = again._replace(delay=again.delay * self._scale)
-        if self._clock.wall() + again.delay > event.enqueued_at + MAXIMUM_AGE:
-            _give_up(event, f"too old for another attempt; {why}")
-            return None
-        return again
+            _log.exception("%r met a defect", event)
+            return error
 
+    def _end(self, event: Event, ending: Ending, policy: Policy) -> None:
+        told = messages(event, ending, policy, self._clock.wall())
+        failed = ending.condition != SUCCESS
+        self._outbox.end(event, ending, told, lost=failed and not told)
+        if failed:
+            _log.warning("%r is given up: %s: %s", event, ending.condition, ending.message)
+            self._metrics.events_dropped.labels(ending.condition).inc()
 
-def fair_share(parallel: int, running: int, own: int) -> int:
-    """How many more events a function may start, of `parallel` in all.
-
-    With `running` in all and `own` of its own, half of what it does not leave to others: a lone
-    function takes half of all, two a third each, and a newcomer always finds room but when all
-    are busy with functions that had none.
-    """
-    free = parallel - running
-    if own == 0:
-        return min(free, max(1, free // 2))
-    return max(0, (free - own) // 2)
-
-
-def after_failure(event: Event) -> Again | None:
-    """When to run an event again whose function failed."""
-    if event.attempts > len(RETRY_DELAYS):
-        return None
-    return Again(RETRY_DELAYS[event.attempts - 1], refused=False)
-
-
-def after_error(event: Event, error: Exception) -> Again | None:
-    """When to run an event again that met an error; not when it can only meet it again."""
-    if isinstance(error, CallerError) and not isinstance(error, TooManyRequests | Conflict):
-        return None
-    first, most = BACK_OFF
-    # 2 to the 20th is more than any delay
-    return Again(min(most, first * 2 ** min(event.refusals, 20)), refused=True)
-
-
-def _give_up(event: Event, why: str) -> None:
-    request, arn = event.invocation.request_id, event.invocation.reference.arn
-    _log.warning("event %s of %s is given up: %s", request, arn, why)
+    def _age(self, event: Event) -> float:
+        return rules.age(event, self._clock.wall(), self._scale)

@@ -22,7 +22,9 @@ from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
 from sandbox.errors import ImageMissing
 from sandbox.invocation import Invocation, Outcome, ResponseStream
+from sandbox.metrics import Metrics
 from sandbox.names import FunctionKey, FunctionReference
+from sandbox.queue import DeadEvents, EventQueue, Outbox
 from sandbox.settings import Settings
 
 ACCOUNT = "000000000000"
@@ -88,6 +90,8 @@ class Api:
     catalog: Catalog
     service: EchoService
     clock: FakeClock
+    events: EventQueue
+    outbox: Outbox
     waiting: list[tuple[FunctionKey, str]] = field(default_factory=list)
     """Versions that wait for `settle`."""
     images: dict[str, str] = field(default_factory=dict)
@@ -177,6 +181,8 @@ def open_api(folder: Path, *, service: EchoService | None = None, **settings: An
     service = service or EchoService()
     waiting: list[tuple[FunctionKey, str]] = []
     images: dict[str, str] = {}
+    events, outbox = EventQueue(catalog.database, clock), Outbox(catalog.database, clock)
+    dead_events = DeadEvents(catalog.database, clock, events, outbox)
 
     def image_id(uri: str) -> str:
         if uri not in images:
@@ -189,10 +195,13 @@ def open_api(folder: Path, *, service: EchoService | None = None, **settings: An
         catalog=catalog,
         service=service,
         logs=None,  # CloudWatch Logs has tests of its own
+        dead_events=dead_events,
+        metrics=Metrics(),
         activate=lambda key, version: waiting.append((key, version)),
         image_id=image_id,
     )
-    return Api(create_app(services), catalog, service, clock, waiting, images)
+    parts = (catalog, service, clock, events, outbox)
+    return Api(create_app(services), *parts, waiting, images)
 
 
 def zip_bytes(files: Mapping[str, str] | None = None) -> bytes:

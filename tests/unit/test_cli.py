@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST = do_PUT = _answer
+    do_GET = do_POST = do_PUT = do_DELETE = _answer
 
     def log_message(self, *_: object) -> None:
         pass
@@ -145,7 +145,7 @@ def test_an_error_of_the_api_is_one_line_and_status_1(api: Api, fnbox: Any) -> N
     assert call == (1, "", "fnbox: ResourceNotFoundException: Function not found: f\n")
 
 
-@pytest.mark.parametrize("command", [["invoke", "f"], ["logs", "f"]])
+@pytest.mark.parametrize("command", [["invoke", "f"], ["logs", "f"], ["events", "list"]])
 def test_where_nothing_answers_the_user_is_told_to_start_it(fnbox: Any, command: list[str]) -> None:
     status, out, err = fnbox(*command, "--port", "1")
     assert (status, out) == (1, "")
@@ -162,6 +162,8 @@ def test_where_nothing_answers_the_user_is_told_to_start_it(fnbox: Any, command:
         ["deploy", "--image", "x"],
         ["deploy", ".", "--env", "NAME"],
         ["logs", "f", "--since", "yesterday"],
+        ["events", "retry"],
+        ["events", "purge", "1", "--all"],
         ["up", "--port", "0"],
     ],
 )
@@ -238,6 +240,40 @@ def test_logs_can_be_had_as_json(api: Api, fnbox: Any) -> None:
     api.script("GET", "/_fnbox/logs/f", LOG)
     lines = fnbox("logs", "f", "--json").out.splitlines()
     assert [json.loads(line)["timestamp"] for line in lines] == [1, 2]
+
+
+def test_dead_events_are_listed_a_line_each_over_pages(
+    api: Api, fnbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.cli.events._PAGE", 2)
+    for numbers in ([1, 2], [3]):
+        api.script("GET", "/_fnbox/events", {"events": [{"id": number} for number in numbers]})
+    assert fnbox("events", "list", "--function", "f") == (
+        0,
+        '{"id": 1}\n{"id": 2}\n{"id": 3}\n',
+        "",
+    )
+    assert [seen.path.partition("?")[2] for seen in api.seen] == [
+        "function=f&after=0&limit=2",
+        "function=f&after=2&limit=2",
+    ]
+
+
+def test_dead_events_are_shown_retried_and_purged(api: Api, fnbox: Any) -> None:
+    api.script("GET", "/_fnbox/events/7", {"id": 7, "payload": "{}"})
+    api.script("POST", "/_fnbox/events/7/retry", {"retried": 1})
+    api.script("POST", "/_fnbox/events/retry", {"retried": 3})
+    api.script("DELETE", "/_fnbox/events", {"purged": 2})
+    assert json.loads(fnbox("events", "show", "7").out) == {"id": 7, "payload": "{}"}
+    assert fnbox("events", "retry", "7") == (0, "", "1 event\n")
+    assert fnbox("events", "retry", "--all") == (0, "", "3 events\n")
+    assert fnbox("events", "purge", "--function", "f") == (0, "", "2 events\n")
+    assert api.seen[-1].path == "/_fnbox/events?function=f"
+
+
+def test_a_dead_event_that_is_not_there_is_one_line_and_status_1(api: Api, fnbox: Any) -> None:
+    api.script("GET", "/_fnbox/events/9", {"message": "There is no dead event 9."}, 404)
+    assert fnbox("events", "show", "9") == (1, "", "fnbox: There is no dead event 9.\n")
 
 
 def test_status_tells_whether_it_runs_in_its_exit_status_and_in_json(api: Api, fnbox: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -15,20 +16,17 @@ import pytest
 
 from sandbox.catalog.database import Database
 from sandbox.clock import FakeClock
-from sandbox.errors import (
-    AccessDenied,
-    Conflict,
-    EngineUnavailable,
-    FnboxError,
-    NotFound,
-    TooManyRequests,
-)
+from sandbox.errors import EngineUnavailable, NotFound, TooManyRequests
 from sandbox.invocation import Invocation, Outcome
+from sandbox.metrics import Metrics
 from sandbox.names import FunctionKey, FunctionReference
-from sandbox.queue import Dispatcher, Event, EventQueue, dispatcher
-from sandbox.queue.dispatcher import after_error, after_failure, fair_share
+from sandbox.queue import DeadEvents, Dispatcher, Event, EventQueue, Outbox, Policy
+from sandbox.queue.lanes import fair_share
+from sandbox.queue.rules import MAXIMUM_AGE, SUCCESS, Ending
 
 KEY = FunctionKey("000000000000", "us-east-1", "f")
+QUEUE = "arn:aws:sqs:us-east-1:000000000000:dlq"
+TOPIC = "arn:aws:sns:us-east-1:000000000000:failed"
 GOOD = Outcome(b"{}", None, "$LATEST", b"", 1.0)
 BAD = Outcome(b"{}", "Unhandled", "$LATEST", b"", 1.0)
 
@@ -66,6 +64,28 @@ def queue(database: Database, clock: FakeClock) -> EventQueue:
     return EventQueue(database, clock)
 
 
+@pytest.fixture
+def outbox(database: Database, clock: FakeClock) -> Outbox:
+    return Outbox(database, clock)
+
+
+class Policies:
+    """Stands for the catalog: what is configured now."""
+
+    def __init__(self) -> None:
+        self.now = Policy()
+        self.asked: list[tuple[FunctionReference, str | None]] = []
+
+    def __call__(self, reference: FunctionReference, executed_version: str | None) -> Policy:
+        self.asked.append((reference, executed_version))
+        return self.now
+
+
+@pytest.fixture
+def policies() -> Policies:
+    return Policies()
+
+
 class Runner:
     """Stands for the service: answers what a test says, and keeps what it was asked."""
 
@@ -101,12 +121,14 @@ def runner() -> Runner:
 
 @pytest.fixture
 def dispatch(
-    queue: EventQueue, runner: Runner, clock: FakeClock
+    queue: EventQueue, outbox: Outbox, runner: Runner, policies: Policies, clock: FakeClock
 ) -> Iterator[Callable[..., Dispatcher]]:
     made: list[Dispatcher] = []
 
     def start(**options: float) -> Dispatcher:
-        made.append(Dispatcher(queue, runner, clock, **options))  # type: ignore[arg-type]
+        made.append(
+            Dispatcher(queue, outbox, runner, policies, clock, Metrics(), **options)  # type: ignore[arg-type]
+        )
         made[-1].start()
         return made[-1]
 
@@ -166,10 +188,10 @@ def test_an_event_that_is_given_back_waits_until_it_is_due(
     assert (again.attempts, again.refusals) == (2, 1)
 
 
-def test_a_completed_event_is_gone(queue: EventQueue, database: Database) -> None:
+def test_an_event_that_ended_is_gone(queue: EventQueue, outbox: Outbox, database: Database) -> None:
     queue.put(invocation())
     [event], _ = queue.lease(KEY, 1)
-    queue.complete(event)
+    outbox.end(event, Ending(SUCCESS, 1), [], lost=False)
     assert EventQueue(database, FakeClock()).due() == {}
 
 
@@ -317,7 +339,7 @@ def test_a_function_that_fails_runs_three_times_with_lambdas_delays(
     until(lambda: idle(dispatcher))
     assert {asked.request_id for asked in runner.ran} == {put.request_id}
     assert queue.due() == {}
-    assert "is given up: the function failed" in caplog.text
+    assert "is given up: RetriesExhausted: {}" in caplog.text
 
 
 def test_delays_can_be_scaled(
@@ -329,35 +351,6 @@ def test_delays_can_be_scaled(
     runner.wait_for(1)
     until(lambda: queue.due() != {})
     assert queue.due() == {KEY: clock.wall() + 30}
-
-
-def event(attempts: int = 1, refusals: int = 0) -> Event:
-    return Event(1, invocation(), 0.0, attempts, refusals)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        TooManyRequests("ConcurrentInvocationLimitExceeded"),
-        Conflict("Pending"),
-        EngineUnavailable("gone"),
-        FnboxError("some"),
-    ],
-)
-def test_a_refusal_is_no_attempt_and_is_put_off_ever_longer(error: FnboxError) -> None:
-    delays = []
-    for refusals in (*range(10), 1000):
-        again = after_error(event(refusals=refusals), error)
-        assert again is not None
-        assert again.refused
-        delays.append(again.delay)
-    assert delays == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-
-
-def test_what_can_only_fail_again_is_not_tried_again() -> None:
-    assert after_error(event(), NotFound("Function not found")) is None
-    assert after_error(event(), AccessDenied("no")) is None
-    assert after_failure(event(attempts=3)) is None
 
 
 def test_a_refused_event_runs_when_there_is_room_again(
@@ -386,7 +379,7 @@ def test_an_event_of_a_function_that_is_gone_is_given_up(
     queue.put(invocation())
     runner.wait_for(1)
     until(lambda: idle(dispatcher))
-    assert "given up: NotFound: Function not found: arn" in caplog.text
+    assert "given up: RetriesExhausted: Function not found: arn" in caplog.text
 
 
 def test_an_event_is_given_up_rather_than_tried_too_late(
@@ -394,7 +387,7 @@ def test_an_event_is_given_up_rather_than_tried_too_late(
 ) -> None:
     runner.answers = [TooManyRequests("x"), TooManyRequests("x")]
     queue.put(invocation())
-    clock.advance(dispatcher.MAXIMUM_AGE - 2)
+    clock.advance(MAXIMUM_AGE - 2)
     running = dispatch()
     runner.wait_for(1)
     until(lambda: queue.due() != {})
@@ -436,10 +429,10 @@ def test_a_defect_costs_the_dispatcher_nothing(
 
 
 def test_closing_waits_for_what_runs_and_starts_nothing_more(
-    queue: EventQueue, runner: Runner, clock: FakeClock
+    queue: EventQueue, outbox: Outbox, runner: Runner, policies: Policies, clock: FakeClock
 ) -> None:
     runner.gate.clear()
-    running = Dispatcher(queue, runner, clock, parallel=2)
+    running = Dispatcher(queue, outbox, runner, policies, clock, Metrics(), parallel=2)
     for _ in range(4):
         queue.put(invocation())
     running.start()
@@ -455,13 +448,15 @@ def test_closing_waits_for_what_runs_and_starts_nothing_more(
 
 def test_a_dispatcher_outlives_a_failing_disk(
     queue: EventQueue,
+    outbox: Outbox,
     database: Database,
     runner: Runner,
+    policies: Policies,
     clock: FakeClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     runner.gate.clear()
-    running = Dispatcher(queue, runner, clock)
+    running = Dispatcher(queue, outbox, runner, policies, clock, Metrics())
     running.start()
     queue.put(invocation())
     runner.wait_for(1)
@@ -472,6 +467,231 @@ def test_a_dispatcher_outlives_a_failing_disk(
 
 
 def test_a_dispatcher_that_never_started_can_be_closed(
-    queue: EventQueue, runner: Runner, clock: FakeClock
+    queue: EventQueue, outbox: Outbox, runner: Runner, policies: Policies, clock: FakeClock
 ) -> None:
-    assert Dispatcher(queue, runner, clock).close(0)
+    assert Dispatcher(queue, outbox, runner, policies, clock, Metrics()).close(0)
+
+
+# how events end
+
+
+def failing(count: int) -> list[Outcome | Exception]:
+    return [BAD] * count
+
+
+def run_to_the_end(dispatcher: Dispatcher, queue: EventQueue, clock: FakeClock) -> list[float]:
+    """Move the clock to each next run until none is left; the delays."""
+    delays: list[float] = []
+    while (due_at := next_run(queue, clock)) is not None:
+        delays.append(due_at - clock.wall())
+        clock.advance(due_at - clock.wall())
+        dispatcher.wake()
+    return delays
+
+
+def next_run(queue: EventQueue, clock: FakeClock) -> float | None:
+    """When the only event is due again, once it has run; None when it has ended."""
+    found: list[float] = []
+
+    def settled() -> bool:
+        found[:] = [due_at for due_at in queue.due().values() if due_at > clock.wall()]
+        return bool(found) or queue.count() == 0
+
+    until(settled)
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize(("retries", "delays"), [(0, []), (1, [60]), (2, [60, 120])])
+def test_the_number_of_retries_is_what_is_configured(
+    queue: EventQueue,
+    outbox: Outbox,
+    database: Database,
+    runner: Runner,
+    policies: Policies,
+    clock: FakeClock,
+    dispatch: Callable[..., Dispatcher],
+    retries: int,
+    delays: list[float],
+) -> None:
+    policies.now = Policy(retries=retries, dead_letter=QUEUE, on_failure=TOPIC)
+    runner.answers = failing(3)
+    queue.put(invocation(payload=b'{"n":1}'))
+    assert run_to_the_end(dispatch(), queue, clock) == delays
+    assert len(runner.ran) == retries + 1
+    [[letter], [told]] = [outbox.lease(target, 9)[0] for target in (QUEUE, TOPIC)]
+    assert letter.message.body == b'{"n":1}'
+    context = json.loads(told.message.body)["requestContext"]
+    assert (context["condition"], context["approximateInvokeCount"]) == (
+        "RetriesExhausted",
+        retries + 1,
+    )
+    assert DeadEvents(database, clock, queue, outbox).count() == 0
+
+
+def test_what_is_configured_is_asked_when_it_is_decided(
+    queue: EventQueue,
+    runner: Runner,
+    policies: Policies,
+    clock: FakeClock,
+    dispatch: Callable[..., Dispatcher],
+) -> None:
+    runner.answers = failing(3)
+    dispatcher = dispatch()
+    queue.put(invocation(qualifier="prod"))
+    runner.wait_for(1)
+    until(lambda: queue.due() != {})
+    policies.now = Policy(retries=0)
+    clock.advance(60)
+    dispatcher.wake()
+    until(lambda: queue.count() == 0)
+    assert len(runner.ran) == 1
+    prod = FunctionReference(KEY, "prod")
+    assert policies.asked == [(prod, None), (prod, "$LATEST"), (prod, None)]
+
+
+def test_an_event_whose_retry_would_come_too_late_ends_before_it_sleeps(
+    queue: EventQueue,
+    outbox: Outbox,
+    runner: Runner,
+    policies: Policies,
+    clock: FakeClock,
+    dispatch: Callable[..., Dispatcher],
+) -> None:
+    policies.now = Policy(maximum_age=60, on_failure=TOPIC)
+    runner.answers = failing(1)
+    queue.put(invocation())
+    clock.advance(0.001)
+    assert run_to_the_end(dispatch(), queue, clock) == []
+    [told], _ = outbox.lease(TOPIC, 9)
+    record = json.loads(told.message.body)
+    context = record["requestContext"]
+    assert (context["condition"], context["approximateInvokeCount"]) == ("EventAgeExceeded", 1)
+    assert record["responseContext"]["functionError"] == "Unhandled"
+
+
+def test_an_event_that_waited_too_long_does_not_run(
+    queue: EventQueue,
+    outbox: Outbox,
+    runner: Runner,
+    policies: Policies,
+    clock: FakeClock,
+    dispatch: Callable[..., Dispatcher],
+) -> None:
+    policies.now = Policy(maximum_age=60, on_failure=TOPIC)
+    queue.put(invocation())
+    clock.advance(61)
+    dispatch()
+    until(lambda: queue.count() == 0)
+    assert runner.ran == []
+    [told], _ = outbox.lease(TOPIC, 9)
+    record = json.loads(told.message.body)
+    context = record["requestContext"]
+    assert (context["condition"], context["approximateInvokeCount"]) == ("EventAgeExceeded", 0)
+    assert "responseContext" not in record
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.01, 1.0, 2.0])
+def test_a_scale_changes_delays_and_nothing_else(
+    queue: EventQueue,
+    runner: Runner,
+    policies: Policies,
+    clock: FakeClock,
+    dispatch: Callable[..., Dispatcher],
+    scale: float,
+) -> None:
+    policies.now = Policy(maximum_age=100)
+    runner.answers = [TooManyRequests("x")] * 20
+    queue.put(invocation())
+    clock.advance(0.001)
+    delays = run_to_the_end(dispatch(retry_scale=scale), queue, clock)
+    expected = [] if scale == 0 else [1, 2, 4, 8, 16, 32]
+    assert delays == pytest.approx([scale * delay for delay in expected], abs=1e-6)
+    assert len(runner.ran) == 7
+
+
+def test_a_function_that_may_not_run_at_all_ends_its_events_at_once(
+    queue: EventQueue,
+    outbox: Outbox,
+    runner: Runner,
+    policies: Policies,
+    dispatch: Callable[..., Dispatcher],
+) -> None:
+    policies.now = Policy(blocked=True, on_failure=TOPIC, dead_letter=QUEUE)
+    put = invocation()
+    queue.put(put)
+    dispatch()
+    until(lambda: queue.count() == 0)
+    assert runner.ran == []
+    [told], _ = outbox.lease(TOPIC, 9)
+    record = json.loads(told.message.body)
+    assert list(record) == ["version", "timestamp", "requestContext", "requestPayload"]
+    context = record["requestContext"]
+    assert context["condition"] == "ZeroReservedConcurrency"
+    assert context["approximateInvokeCount"] == 0
+    [letter], _ = outbox.lease(QUEUE, 9)
+    assert letter.message.attributes == {
+        "RequestID": put.request_id,
+        "ErrorCode": "429",
+        "ErrorMessage": "Rate Exceeded.",
+    }
+
+
+def test_a_success_is_told_and_leaves_no_dead_letter(
+    queue: EventQueue,
+    outbox: Outbox,
+    policies: Policies,
+    dispatch: Callable[..., Dispatcher],
+) -> None:
+    policies.now = Policy(on_success=TOPIC, on_failure=QUEUE, dead_letter=QUEUE)
+    queue.put(invocation())
+    dispatch()
+    until(lambda: queue.count() == 0)
+    assert list(outbox.due()) == [TOPIC]
+
+
+def test_a_failure_that_nobody_is_told_of_is_a_dead_event(
+    queue: EventQueue,
+    outbox: Outbox,
+    database: Database,
+    runner: Runner,
+    policies: Policies,
+    clock: FakeClock,
+    dispatch: Callable[..., Dispatcher],
+) -> None:
+    policies.now = Policy(retries=0, on_success=TOPIC)
+    runner.answers = failing(1)
+    put = invocation(payload=b'"a"', qualifier="1")
+    queue.put(put)
+    dispatch()
+    until(lambda: queue.count() == 0)
+    assert outbox.count() == 0
+    dead = DeadEvents(database, clock, queue, outbox)
+    [event] = dead.list(None)
+    assert (event.reference, event.request_id) == (put.reference, put.request_id)
+    assert (event.condition, event.attempts, event.reason) == ("RetriesExhausted", 1, "{}")
+    dead.retry_one(event.id)
+    runner.wait_for(2)
+    assert runner.ran[1] == put
+    until(lambda: queue.count() == 0)
+    assert dead.count() == 0
+
+
+def test_a_poison_event_is_told_after_three_attempts_over_restarts(
+    queue: EventQueue,
+    outbox: Outbox,
+    database: Database,
+    runner: Runner,
+    policies: Policies,
+    clock: FakeClock,
+    dispatch: Callable[..., Dispatcher],
+) -> None:
+    policies.now = Policy(dead_letter=QUEUE)
+    queue.put(invocation())
+    for _ in range(3):
+        queue.lease(KEY, 1)
+        EventQueue(database, clock)
+    dispatch()
+    until(lambda: queue.count() == 0)
+    assert runner.ran == []
+    [letter], _ = outbox.lease(QUEUE, 9)
+    assert letter.message.attributes["ErrorCode"] == "500"

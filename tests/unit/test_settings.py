@@ -22,7 +22,8 @@ def table() -> str:
         computed = item.name in ("state_dir", "max_environments") or value in ("", {})
         default = "" if computed else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
         alias = item.metadata["alias"]
-        also = f"`{alias[0]}`" if alias else ""
+        others = [alias[0]] if alias else list(item.metadata["entries"])
+        also = " ".join(f"`{other}`" for other in others)
         name = f"`FNBOX_{item.name.upper()}`"
         rows.append(f"| {name} | {default} | {also} | {item.metadata['doc']} |")
     return "\n".join(rows)
@@ -66,6 +67,17 @@ def test_images_are_named_as_pairs_or_as_json(text: str) -> None:
     expected = {"python3.9": "own:1", "nodejs22.x": "own:2"}
     assert Settings.load({"FNBOX_RUNTIME_IMAGES": text}).runtime_images == expected
     assert Settings.load({"LAMBDA_RUNTIME_IMAGE_MAPPING": text}).runtime_images == expected
+
+
+def test_endpoints_are_also_known_by_the_variables_of_the_sdks() -> None:
+    environ = {"AWS_ENDPOINT_URL_SQS": "http://a", "AWS_ENDPOINT_URL_EVENTBRIDGE": "http://b"}
+    assert Settings.load(environ).endpoints == {"sqs": "http://a", "events": "http://b"}
+    environ["FNBOX_ENDPOINTS"] = "sqs=http://own:1,s3=http://own:2"
+    assert Settings.load(environ).endpoints == {
+        "sqs": "http://own:1",
+        "s3": "http://own:2",
+        "events": "http://b",
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""What is counted, and shown on `/_fnbox/metrics` in Prometheus's format.
+
+What happens is counted where it happens; what is the case is read when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 900)
+_AGES = (0.01, 0.1, 1, 10, 60, 300, 1800, 21_600)
+
+
+class Metrics:
+    """The counters of one control plane."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        self.invocations = Counter(
+            "fnbox_invocations", "Runs of functions, for events too", registry=registry
+        )
+        self.function_errors = Counter(
+            "fnbox_function_errors", "Runs in which the function failed", registry=registry
+        )
+        self.throttles = Counter(
+            "fnbox_throttles", "Calls that were refused for want of concurrency", registry=registry
+        )
+        self.platform_errors = Counter(
+            "fnbox_platform_errors", "Calls that fnbox or the engine failed", registry=registry
+        )
+        self.durations = Histogram(
+            "fnbox_invocation_seconds",
+            "Time that functions took",
+            buckets=_DURATIONS,
+            registry=registry,
+        )
+        self.events_accepted = Counter(
+            "fnbox_events_accepted", "Events put on disk", registry=registry
+        )
+        self.events_retried = Counter(
+            "fnbox_events_retried", "Runs of events that are to be repeated", registry=registry
+        )
+        self.events_dropped = Counter(
+            "fnbox_events_dropped", "Events given up", ["condition"], registry=registry
+        )
+        self.event_age = Histogram(
+            "fnbox_event_age_seconds",
+            "Time from the acceptance of an event to its runs",
+            buckets=_AGES,
+            registry=registry,
+        )
+        self.deliveries = Counter(
+            "fnbox_deliveries",
+            "Tries to tell a destination or a dead-letter queue",
+            ["result"],
+            registry=registry,
+        )
+
+    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Show what `read` answers whenever somebody asks."""
+        Gauge(name, text, registry=self._registry).set_function(read)
+
+    def watch(
+        self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """Show numbers by a label's values."""
+        self._registry.register(_Watched(name, text, label, read))
+
+    def counter(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Show a count that somebody else keeps."""
+        self._registry.register(_Counted(name, text, read))
+
+    def exposition(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+class _Watched:
+    def __init__(
+        self, name: str, text: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        self._name, self._text, self._label, self._read = name, text, label, read
+
+    def describe(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(self._name, self._text, labels=[self._label])
+
+    def collect(self) -> Iterator[Metric]:
+        [family] = self.describe()
+        for value, number in self._read().items():
+            family.add_sample(self._name, {self._label: value}, number)
+        yield family
+
+
+class _Counted:
+    def __init__(self, name: str, text: str, read: Callable[[], float]) -> None:
+        self._name, self._text, self._read = name, text, read
+
+    def describe(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(self._name, self._text)
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(self._name, self._text, value=self._read())
