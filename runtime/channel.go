@@ -61,6 +61,7 @@ type (
 	}
 	logMeta struct {
 		Holds string `json:"holds"`
+		Sizes []int  `json:"sizes,omitempty"`
 	}
 	initializedMeta struct {
 		Generation int     `json:"generation"`
