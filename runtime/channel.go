@@ -67,6 +67,7 @@ type (
 	}
 	logMeta struct {
 		Holds string `json:"holds"`
+		Sizes []int  `json:"sizes,omitempty"`
 	}
 	initializedMeta struct {
 		Generation int     `json:"generation"`

@@ -23,21 +23,21 @@ const (
 	eventLimit = 256 << 10
 )
 
-// What the payload of a LOG frame holds, for PROTOCOL.md.
-const (
-	holdsLines = "lines"
-	holdsEvent = "event"
-)
+// More records than this do not go together, so that whoever reads the frames can do
+// something else in between.
+const sizesLimit = 100
 
 // A recordReader takes the pipe's bytes, split anywhere, and sends what they hold.
-// Records that are one line each go together, so that a chatty function does not
-// cost a frame for every line; any other record goes by itself.
+// Records go together, so that a chatty function does not cost a frame for each.
 type recordReader struct {
 	print  func(data []byte)
-	record func(holds string, data []byte)
+	record func(meta logMeta, data []byte)
 	held   []byte // waits for its rest
 	left   int    // of the record being read, without its header
-	lines  []byte // one-line records that are still to be sent
+
+	// What is still to be sent: records that are one line each, or others, with their sizes.
+	ready []byte
+	sizes []int
 }
 
 func (r *recordReader) write(data []byte) {
@@ -53,7 +53,7 @@ func (r *recordReader) write(data []byte) {
 		}
 		rest = rest[used:]
 	}
-	r.sendLines()
+	r.sendReady()
 	switch {
 	case len(rest) == 0:
 		r.held = nil // one long record shall not cost memory for ever
@@ -77,7 +77,7 @@ func (r *recordReader) step(data []byte) int {
 		return size
 	}
 	if printed := untilRecord(data); printed > 0 {
-		r.sendLines()
+		r.sendReady()
 		r.print(data[:printed])
 		return printed
 	}
@@ -89,19 +89,26 @@ func (r *recordReader) step(data []byte) int {
 }
 
 func (r *recordReader) take(data []byte) {
-	if bytes.IndexByte(data, '\n') == len(data)-1 {
-		r.lines = append(r.lines, data...)
-		return
+	line := bytes.IndexByte(data, '\n') == len(data)-1
+	if line != (len(r.sizes) == 0) || len(r.sizes) == sizesLimit {
+		r.sendReady()
 	}
-	r.sendLines()
-	r.record(holdsEvent, data)
+	r.ready = append(r.ready, data...)
+	if !line {
+		r.sizes = append(r.sizes, len(data))
+	}
 }
 
-func (r *recordReader) sendLines() {
-	if len(r.lines) > 0 {
-		r.record(holdsLines, r.lines)
-		r.lines = r.lines[:0]
+func (r *recordReader) sendReady() {
+	if len(r.ready) == 0 {
+		return
 	}
+	if len(r.sizes) == 0 {
+		r.record(logMeta{Holds: "lines"}, r.ready)
+	} else {
+		r.record(logMeta{Holds: "events", Sizes: r.sizes}, r.ready)
+	}
+	r.ready, r.sizes = r.ready[:0], r.sizes[:0]
 }
 
 // flush sends what is held, a part of a record too: it was written before whatever
@@ -112,7 +119,8 @@ func (r *recordReader) flush() {
 	}
 	if r.left > 0 {
 		r.left -= len(r.held)
-		r.record(holdsEvent, r.held)
+		r.take(r.held)
+		r.sendReady()
 	} else {
 		r.print(r.held)
 	}

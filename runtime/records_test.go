@@ -18,17 +18,30 @@ func record(text string) string {
 	return string(header[:]) + text
 }
 
-// recording returns a reader that sends everything to one place, output as holding "".
+// recording returns a reader that sends everything to one place, each event by itself,
+// output as "".
 func recording(send func(holds string, data []byte)) *recordReader {
-	return &recordReader{print: func(data []byte) { send("", data) }, record: send}
+	return &recordReader{
+		print: func(data []byte) { send("", data) },
+		record: func(meta logMeta, data []byte) {
+			if meta.Sizes == nil {
+				send(meta.Holds, data)
+			}
+			for _, size := range meta.Sizes {
+				send("event", data[:size])
+				data = data[size:]
+			}
+		},
+	}
 }
 
-// read returns what is sent for writes, as "holds: data"; output that came in pieces is joined.
+// read returns what is sent for writes, as "holds: data"; lines and output that come in
+// pieces are joined.
 func read(writes ...string) []string {
 	var sent []string
 	r := recording(func(holds string, data []byte) {
 		last := len(sent) - 1
-		if last >= 0 && holds != holdsEvent && strings.HasPrefix(sent[last], holds+": ") {
+		if last >= 0 && holds != "event" && strings.HasPrefix(sent[last], holds+": ") {
 			sent[last] += string(data)
 		} else {
 			sent = append(sent, holds+": "+string(data))
@@ -127,5 +140,20 @@ func TestNothingIsLostOfWhateverIsWrittenAndLittleIsHeld(t *testing.T) {
 		if !bytes.Equal(got.Bytes(), want.Bytes()) {
 			t.Fatalf("round %d: %d bytes, not %d", round, got.Len(), want.Len())
 		}
+	}
+}
+
+func TestRecordsGoTogetherButNotTooMany(t *testing.T) {
+	var frames, records int
+	r := &recordReader{record: func(meta logMeta, data []byte) {
+		frames++
+		records += len(meta.Sizes)
+		if len(meta.Sizes) > sizesLimit || len(data) > eventLimit {
+			t.Errorf("%d records, %d bytes", len(meta.Sizes), len(data))
+		}
+	}}
+	r.write([]byte(strings.Repeat(record("a\nb"), 1000)))
+	if records != 1000 || frames != 10 {
+		t.Errorf("%d records in %d frames", records, frames)
 	}
 }

@@ -201,8 +201,8 @@ func (s *supervisor) listen(r *run) (writer int, err error) {
 		r.output, writer, err = newOutput(log)
 		return writer, err
 	}
-	reader := &recordReader{print: log, record: func(holds string, data []byte) {
-		s.channel.send(kindLog, logMeta{holds}, data)
+	reader := &recordReader{print: log, record: func(meta logMeta, data []byte) {
+		s.channel.send(kindLog, meta, data)
 	}}
 	if r.output, writer, err = newOutput(reader.write); err == nil {
 		r.output.flush = reader.flush

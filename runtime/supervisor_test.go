@@ -482,7 +482,7 @@ func TestRecordsOfAProcessThatDiedPrecedeItsExit(t *testing.T) {
 		config.TelemetryLog = true
 	})
 	p.send(kindStart, startMeta{1, "init"}, nil)
-	for _, want := range []string{": before\n", `{"holds":"event"}: one` + "\ntwo\n", `{"holds":"event"}: cut`} {
+	for _, want := range []string{": before\n", `{"holds":"events","sizes":[8]}: one` + "\ntwo\n", `{"holds":"events","sizes":[3]}: cut`} {
 		if f := p.receive(); f.kind != kindLog || string(f.meta)+": "+string(f.payload) != want {
 			t.Errorf("%d %s: %q, not %q", f.kind, f.meta, f.payload, want)
 		}

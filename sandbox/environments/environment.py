@@ -46,8 +46,8 @@ _KILL_SECONDS = 2.0
 _EXIT_SECONDS = 1.0
 _TURN_BYTES = 64 * 2**10
 """After as much log of one environment all others have their turn."""
-_FRAME_COST = 1024
-"""A LOG frame costs as much as that many bytes of log."""
+_FRAME_COST = 32 * 2**10
+"""A LOG frame, of 100 short records perhaps, costs as much as that many bytes of output."""
 
 
 class _InitFailure(NamedTuple):

@@ -7,7 +7,9 @@ being printed.
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections.abc import Sequence
 from typing import Protocol
 
 from sandbox.clock import Clock
@@ -29,8 +31,11 @@ class LogWriter(Protocol):
     def write(self, data: bytes, at: float) -> None:
         """Append output that came at `at`, seconds since the Unix epoch; one event a line."""
 
+    def records(self, records: Sequence[bytes], at: float) -> None:
+        """Append what the function wrote as events."""
+
     def event(self, data: bytes, at: float) -> None:
-        """Append one event, the platform's or a record."""
+        """Append one event of the platform's."""
 
     def close(self) -> None:
         """No more will come."""
@@ -59,18 +64,20 @@ class EnvironmentLog:
     def event(self, *events: bytes) -> None:
         """Write events of the platform; empty ones are those that are not wanted."""
         with self._lock:
-            for event in events:
-                if event:
-                    self._end_line()
-                    self._whole(event)
+            for event in filter(None, events):
+                self._end_line()
+                self._tail.write(event)
+                self._writer.event(event, self._clock.wall())
 
     def output(self, frame: Frame) -> None:
         """Write what a LOG frame holds."""
         data = bytes(frame.payload)
         holds = frame.meta.get("holds")
         with self._lock:
-            if holds == "event":
-                self._whole(self.format.record(data))
+            if holds == "events":
+                ends = list(itertools.accumulate(frame.meta["sizes"]))
+                records = (data[start:end] for start, end in itertools.pairwise([0, *ends]))
+                self._records([kept for record in records if (kept := self.format.record(record))])
             elif holds == "lines":
                 self._lines(self.format.output(data))
             else:
@@ -100,7 +107,7 @@ class EnvironmentLog:
             self._tail.write(data)
             self._writer.write(data, self._clock.wall())
 
-    def _whole(self, event: bytes) -> None:
-        if event:
-            self._tail.write(event)
-            self._writer.event(event, self._clock.wall())
+    def _records(self, records: Sequence[bytes]) -> None:
+        if records:
+            self._tail.write(b"".join(records))
+            self._writer.records(records, self._clock.wall())

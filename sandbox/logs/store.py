@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
@@ -41,7 +41,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 STREAM_BUFFER = 2**20
-"""Bytes that one stream may have waiting for the disk; whole events may use twice that."""
+"""Bytes that one stream may have waiting for the disk; the platform's may come to twice that."""
 TOTAL_BUFFER = 32 * 2**20
 """Bytes that all streams may have waiting; beyond it each still has RESERVED_BUFFER."""
 RESERVED_BUFFER = 16 * 2**10
@@ -104,16 +104,20 @@ class LogStream:
     def write(self, data: bytes, at: float) -> None:
         """Output, split anywhere: each line is an event, at its first byte's time."""
         if data:
-            self._store._accept(self, data, at, False)
+            self._store._accept(self, (data,), at, False, STREAM_BUFFER)
+
+    def records(self, records: Sequence[bytes], at: float) -> None:
+        """What the function wrote as events, whatever they hold. Ends an unfinished line."""
+        self._store._accept(self, records, at, True, STREAM_BUFFER)
 
     def event(self, data: bytes, at: float) -> None:
-        """One event, as the platform's lines are, whatever it holds. Ends an unfinished line."""
+        """An event of the platform's, whatever it holds. Ends an unfinished line."""
         if data:
-            self._store._accept(self, data, at, True)
+            self._store._accept(self, (data,), at, True, 2 * STREAM_BUFFER)
 
     def close(self) -> None:
         """Nothing more will come: an unfinished line is kept as it stands."""
-        self._store._accept(self, b"", 0.0, True)
+        self._store._accept(self, (b"",), 0.0, True, 2 * STREAM_BUFFER)
 
     def _cut(
         self, data: bytes, at: float, whole: bool, limit: int
@@ -284,20 +288,24 @@ class LogStore:
 
     # Writers' side
 
-    def _accept(self, stream: LogStream, data: bytes, at: float, whole: bool) -> None:
+    def _accept(
+        self, stream: LogStream, pieces: Sequence[bytes], at: float, whole: bool, limit: int
+    ) -> None:
         with self._lock:
             if self._closed:
                 return
             if stream._batch != self._taken:
                 stream._batch = self._taken
                 stream._held = 0
-            room = STREAM_BUFFER if self._held < TOTAL_BUFFER else RESERVED_BUFFER
-            room = room * (1 + whole) - stream._held - _OVERHEAD
-            if data and room < len(data):
-                room = max(room, 0)
-                self._dropped[stream] = self._dropped.get(stream, 0) + len(data) - room
-                data = data[:room]
-            if data or whole:
+            if self._held >= TOTAL_BUFFER:
+                limit = limit // STREAM_BUFFER * RESERVED_BUFFER
+            for data in pieces:
+                room = max(limit - stream._held - _OVERHEAD, 0)
+                if room < len(data):
+                    self._dropped[stream] = self._dropped.get(stream, 0) + len(data) - room
+                    data = data[:room]
+                    if not data:
+                        continue
                 self._items.append((stream, data, at, whole))
                 cost = len(data) + _OVERHEAD
                 stream._held += cost

@@ -6,6 +6,7 @@ python -m tests.bench.log_flood [--mib 2048] [--kind lines|endless|binary|record
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -27,11 +28,14 @@ def main(mib: int, kinds: tuple[str, ...]) -> None:
             finally:
                 instance.stop()
         calls = len(seen.latencies)
+        load = os.getloadavg()[0]
         figures = {
             "kind": kind,
             "mib": mib,
             "seconds": round(seen.seconds, 1),
+            "load": round(load, 1),
             "other_calls": calls,
+            "p50_alone_ms": round(seen.alone[len(seen.alone) // 2] * 1000, 1),
             "p50_ms": round(seen.latencies[calls // 2] * 1000, 1),
             "p99_ms": round(seen.latencies[calls * 99 // 100] * 1000, 1),
             "max_ms": round(seen.latencies[-1] * 1000, 1),

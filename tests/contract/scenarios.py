@@ -6,7 +6,7 @@ answer and the same lines of the platform. Source: the function error payloads o
 Invoke API and the log lines of their invocations.
 
 In `payload` and `log` ID stands for the request id; in `log` N stands for a measured
-number. `log` holds the platform's lines and what begins with `user:`.
+number and TIME for a time. `log` holds the platform's lines and what begins with `user:`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Scenario:
     runtime: str = "python3.13"
     timeout: int = 3
     event: bytes = b'{"a": 1}'
+    logging: Mapping[str, str] = field(default_factory=dict)
+    """What LoggingConfig says beside the log group."""
     after: str = field(default="")
     """The payload of the invocation after this one, with the event `"again"`; empty: as this."""
 
@@ -64,6 +66,45 @@ def posts(body: str, outcome: str = "error") -> Reaction:
         return [result(invoke, text.encode(), outcome)]
 
     return reaction
+
+
+def platform_event(kind: str, record: str) -> str:
+    return f'{{"time":"TIME","type":"platform.{kind}","record":{{{record}}}}}'
+
+
+INITIALIZATION = '"initializationType":"on-demand","phase":"init"'
+JSON_INIT_START = platform_event(
+    "initStart",
+    f'{INITIALIZATION},"runtimeVersion":"python:3.13","runtimeVersionArn":"ARN",'
+    '"functionName":"NAME","functionVersion":"$LATEST","instanceId":"STREAM",'
+    '"instanceMaxMemory":134217728',
+)
+JSON_START = platform_event("start", '"requestId":"ID","functionArn":"ARN","version":"$LATEST"')
+METRICS = (
+    '"metrics":{"durationMs":N,"billedDurationMs":N,"memorySizeMB":128,"maxMemoryUsedMB":N,'
+    '"initDurationMs":N}'
+)
+
+
+def json_line(level: str, text: str) -> str:
+    return f'{{"timestamp": "2026-02-11T10:00:00Z", "level": "{level}", "message": "{text}"}}'
+
+
+def json_report(status: str, metrics: str = METRICS) -> str:
+    return platform_event("report", f'"requestId":"ID",{metrics},"status":{status}')
+
+
+def json_done(status: str) -> str:
+    metrics = '"metrics":{"durationMs":N,"producedBytes":N}'
+    return platform_event("runtimeDone", f'"requestId":"ID","status":{status},{metrics}')
+
+
+def json_init(status: str, phase: str = "init") -> tuple[str, str]:
+    known = f'"initializationType":"on-demand","phase":"{phase}","status":{status}'
+    return (
+        platform_event("initRuntimeDone", known),
+        platform_event("initReport", f'{known},"metrics":{{"durationMs":N}}'),
+    )
 
 
 def unless_again(reaction: Reaction, answer: bytes = b'"fine"') -> Reaction:
@@ -309,5 +350,87 @@ SCENARIOS = [
         NO_BOOTSTRAP,
         never_started("Runtime.InvalidEntrypoint", first=""),
         runtime="provided.al2023",
+    ),
+    Scenario(
+        "JSON: lines and events of the default levels",
+        f"def handler(event, context):\n    print('user: text')\n"
+        f"    print('{json_line('DEBUG', 'no')}')\n    print('{json_line('INFO', 'yes')}')\n"
+        "    return event\n",
+        {
+            FrameKind.INVOKE: says(
+                f"user: text\n{json_line('DEBUG', 'no')}\n{json_line('INFO', 'yes')}\n".encode(),
+                lambda invoke: [result(invoke, b'{"a": 1}')],
+            )
+        },
+        '{"a": 1}',
+        (
+            JSON_INIT_START,
+            JSON_START,
+            "user: text",
+            json_line("INFO", "yes"),
+            json_report('"success"'),
+        ),
+        function_error=None,
+        logging={"LogFormat": "JSON"},
+        after='{"a": 1}',
+    ),
+    Scenario(
+        "JSON: every event of the platform",
+        "def handler(event, context):\n    return event\n",
+        {FrameKind.INVOKE: lambda invoke: [result(invoke, b'{"a": 1}')]},
+        '{"a": 1}',
+        (
+            JSON_INIT_START,
+            *json_init('"success"'),
+            JSON_START,
+            json_done('"success"'),
+            json_report('"success"'),
+        ),
+        function_error=None,
+        logging={"LogFormat": "JSON", "SystemLogLevel": "DEBUG"},
+        after='{"a": 1}',
+    ),
+    Scenario(
+        "JSON: a timeout, of which only warnings are wanted",
+        FINE + "    while True:\n        pass\n",
+        {FrameKind.INVOKE: unless_again(nothing)},
+        TIMED_OUT,
+        (json_done('"timeout"'), json_report('"timeout"')),
+        timeout=1,
+        logging={"LogFormat": "JSON", "SystemLogLevel": "WARN"},
+        after='"fine"',
+    ),
+    Scenario(
+        "JSON: an exception",
+        FINE + '    raise ValueError("boom")\n',
+        {FrameKind.INVOKE: unless_again(posts(EXCEPTION))},
+        EXCEPTION,
+        (
+            JSON_INIT_START,
+            JSON_START,
+            json_done('"failure","errorType":"Function.Unknown"'),
+            json_report('"failure","errorType":"Function.Unknown"'),
+        ),
+        logging={"LogFormat": "JSON", "ApplicationLogLevel": "FATAL"},
+        after='"fine"',
+    ),
+    Scenario(
+        "JSON: a module that is not there",
+        FINE,
+        init_error("Runtime.ImportModuleError", NO_MODULE),
+        NO_MODULE,
+        (
+            JSON_INIT_START,
+            *json_init('"error","errorType":"Runtime.ImportModuleError"'),
+            *json_init('"error","errorType":"Runtime.ImportModuleError"', "invoke"),
+            JSON_START,
+            json_done('"error","errorType":"Runtime.ImportModuleError"'),
+            json_report(
+                '"error","errorType":"Runtime.ImportModuleError"',
+                METRICS.replace(',"initDurationMs":N', ""),
+            ),
+        ),
+        handler="nowhere.handler",
+        logging={"LogFormat": "JSON", "ApplicationLogLevel": "FATAL"},
     ),
 ]

@@ -17,16 +17,24 @@ from tests.support.scripted_init import boot
 
 Invoke = Callable[[Invocation], Outcome]
 
-PLATFORM = re.compile(r"(?:INIT_START|INIT_REPORT|START|END|REPORT) |user:")
+PLATFORM = re.compile(r"(?:INIT_START|INIT_REPORT|START|END|REPORT) |user:|{")
 # A traceback's last line has no end: what the platform says next follows on it.
 UNENDED = re.compile(r"(?<=[^\n])(?=(?:END|INIT_REPORT) )")
-NUMBERS = re.compile(r"(Duration|Memory Used): [\d.]+")
+MASKS = [
+    (re.compile(r"(Duration|Memory Used): [\d.]+"), r"\1: N"),
+    (re.compile(r'("(?:\w*Ms|maxMemoryUsedMB|producedBytes)"):[\d.]+'), r"\1:N"),
+    (re.compile(r'"time":"[\d:.TZ-]{24}"'), '"time":"TIME"'),
+    (re.compile(r'"functionName":"[\w-]+"'), '"functionName":"NAME"'),
+    (re.compile(r'"instanceId":"[^"]{40,}"'), '"instanceId":"STREAM"'),
+    (re.compile(r'arn:aws:lambda:[^\s"]+'), "ARN"),
+    (UNENDED, "\n"),
+]
 
 
 def lines_of(outcome: Outcome, request_id: str) -> tuple[str, ...]:
     text = outcome.log_tail.decode().replace(request_id, "ID")
-    text = re.sub(r"arn:aws:lambda:\S+", "ARN", NUMBERS.sub(r"\1: N", text))
-    text = UNENDED.sub("\n", text)
+    for pattern, mask in MASKS:
+        text = pattern.sub(mask, text)
     return tuple(line for line in text.split("\n") if PLATFORM.match(line))
 
 
@@ -50,7 +58,9 @@ def check(scenario: Scenario, invoke: Invoke, reference: FunctionReference) -> N
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_scripted_init_gives_what_lambda_gives_for(scenario: Scenario) -> None:
     environment, _ = boot(scenario.script)
-    version = make_version(timeout=scenario.timeout, Runtime=scenario.runtime)
+    version = make_version(
+        timeout=scenario.timeout, Runtime=scenario.runtime, LoggingConfig=scenario.logging
+    )
     environment.assign(version, {}, None, KeptLog())
     environment.initialize()
     check(scenario, environment.invoke, make_invocation().reference)
@@ -81,6 +91,7 @@ def deploy(control_plane: ControlPlane, scenario: Scenario, number: int) -> Func
             "Handler": scenario.handler,
             "Role": "arn:aws:iam::000000000000:role/any",
             "Timeout": scenario.timeout,
+            "LoggingConfig": scenario.logging,
             "Code": {"ZipFile": package.getvalue()},
         },
     )

@@ -328,12 +328,16 @@ def handler(event):
         log.seek(0)
         return [count, log.read()]
 def hang_or(event):
-    return time.sleep(1000) if event == "hang" else handler(event)
+    if event != "hang":
+        return handler(event)
+    print("hangs", flush=True)
+    time.sleep(1000)
 serve(hang_or)
 """)
     assert invoke(peer, 1)[0] == [1, "x"]
     assert invoke(peer, 2)[0] == [2, "xx"]
     request_id = peer.post(b'"hang"')
+    peer.until(LOG)
     peer.kill()
     frame, _ = peer.until(EXITED)
     assert frame.meta["requestId"] == request_id

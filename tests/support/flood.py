@@ -39,8 +39,10 @@ class Flood(NamedTuple):
     """What was seen while one function flooded its log."""
 
     seconds: float
+    alone: list[float]
+    """Of the other function's calls before, in seconds, the shortest first."""
     latencies: list[float]
-    """Of the other function's calls, in seconds, the shortest first."""
+    """Of the other function's calls meanwhile, likewise."""
     grown: int
     """Bytes of memory by which the control plane grew at most."""
     kept: int
@@ -52,25 +54,27 @@ def flood(instance: Instance, kind: str, mib: int, timeout: int = 900) -> Flood:
     loud = instance.deploy(SOURCE, Timeout=timeout)
     quiet = instance.deploy(QUIET)
     _call(loud, {"mib": 1, "kind": kind})
-    _call(quiet, None)
+    alone = [_call(quiet, None) for _ in range(100)]
     before = highest = _resident(instance)
     latencies = []
     began = time.perf_counter()
     thread = threading.Thread(target=_call, args=(loud, {"mib": mib, "kind": kind}))
     thread.start()
     while thread.is_alive():
-        sent = time.perf_counter()
-        _call(quiet, None)
-        latencies.append(time.perf_counter() - sent)
+        latencies.append(_call(quiet, None))
         highest = max(highest, _resident(instance))
     seconds = time.perf_counter() - began
     kept = sum(path.stat().st_size for path in (instance.state_dir / "logs").rglob("*.log"))
-    return Flood(seconds, sorted(latencies), highest - before, kept)
+    # The first of those alone was a cold start.
+    return Flood(seconds, sorted(alone[1:]), sorted(latencies), highest - before, kept)
 
 
-def _call(function: Function, event: object) -> None:
+def _call(function: Function, event: object) -> float:
+    """How many seconds it took."""
+    began = time.perf_counter()
     answer = function.invoke(event)
     assert answer.error is None, answer
+    return time.perf_counter() - began
 
 
 def _resident(instance: Instance) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sandbox.catalog.records import Version
@@ -57,6 +57,9 @@ class KeptLog:
         self.data += data
 
     event = write
+
+    def records(self, records: Sequence[bytes], at: float) -> None:
+        self.data += b"".join(records)
 
     def close(self) -> None:
         self.closed.set()

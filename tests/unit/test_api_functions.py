@@ -269,6 +269,15 @@ NEITHER = (
             f'{ENVIRONMENT}exceeded the 4KB limit. String measured: {{"KEY":"vvv',
         ),
         ({"Environment": {"Variables": {"KEY": "a\0b"}}}, f"{ENVIRONMENT}contains a NUL"),
+        (
+            {"LoggingConfig": {"LogFormat": "Text", "ApplicationLogLevel": "DEBUG"}},
+            'LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from your '
+            'request or change the LogFormat to "Json" and try again.',
+        ),
+        (
+            {"LoggingConfig": {"SystemLogLevel": "WARN"}},
+            'LogLevel is not supported when LogFormat is set to "Text".',
+        ),
         ({"Layers": [f"{ARN.replace('function', 'layer')}:{n}" for n in range(6)]}, "Cannot refer"),
         (
             {"Layers": [f"{ARN.replace('function', 'layer')}:1"]},

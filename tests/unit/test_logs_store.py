@@ -301,6 +301,36 @@ def test_a_flood_is_dropped_and_counted_in_the_log(open_store, monkeypatch):
     ]
 
 
+def test_a_flood_of_records_is_dropped_and_leaves_room_for_the_platform(open_store, monkeypatch):
+    store = open_store(max_bytes=2**24)
+    entered, goes_on = threading.Event(), threading.Event()
+    keep = store._keep
+    batches = []
+
+    def stalled(items, dropped):
+        batches.append(len(items))
+        entered.set()
+        assert goes_on.wait(10)
+        return keep(items, dropped)
+
+    monkeypatch.setattr(store, "_keep", stalled)
+    flooding = store.stream(*GROUP, "flood")
+    flooding.write(b"wakes the thread\n", 1.0)
+    assert entered.wait(10)
+    for _ in range(300):
+        flooding.records([b"a\nb"] * 100, 2.0)
+    flooding.event(b"END\n", 4.0)
+    goes_on.set()
+    events = store.events(GROUP, Query(max_bytes=2**30, limit=100_000)).events
+    kept = [event.message for event in events if event.message == "a\nb"]
+    assert 5_000 < len(kept) < 8_000
+    assert max(batches) < 10_000
+    assert [event.message for event in events[-2:]] == [
+        "END\n",
+        f"fnbox: {3 * (30_000 - len(kept))} bytes of log dropped\n",
+    ]
+
+
 def test_many_floods_leave_room_for_a_quiet_stream(open_store, monkeypatch):
     store = open_store(max_bytes=2**24)
     monkeypatch.setattr(store_module, "TOTAL_BUFFER", 2**21)
