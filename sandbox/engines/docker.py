@@ -14,7 +14,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -165,13 +165,17 @@ class DockerEngine:
 
     def remove(self, container: str) -> None:
         with translated(f"container {container[:12]}"):
+            client = self._ready()
             try:
-                self._ready().remove_container(container, force=True, v=True)
+                client.remove_container(container, force=True, v=True)
             except docker.errors.NotFound:
                 return
             except docker.errors.APIError as error:
-                if error.status_code != 409:  # its removal is already in progress
+                if error.status_code != 409:
                     raise
+                # The engine is at it already, since the init has ended.
+                with suppress(docker.errors.NotFound):
+                    client.wait(container, timeout=_CALL_SECONDS, condition="removed")
 
     def containers(self) -> Sequence[str]:
         with translated("containers"):

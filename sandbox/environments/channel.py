@@ -141,13 +141,19 @@ class Channel:
                     if len(frame.payload) <= _BUFFER:
                         small += frame.payload
                     else:
-                        self._socket.sendall(small)
-                        self._socket.sendall(frame.payload)
+                        self._write(small)
+                        self._write(frame.payload)
                         small.clear()
                 if small:
-                    self._socket.sendall(small)
+                    self._write(small)
         except OSError as error:
             raise EnvironmentFailed(f"the environment is gone: {error}") from error
+
+    def _write(self, data: Payload) -> None:
+        # gevent's `sendall` first asks how large the socket's buffer is; most frames fit.
+        sent = self._socket.send(data)
+        if sent < len(data):
+            self._socket.sendall(memoryview(data)[sent:])
 
     def frames(self) -> Iterator[Frame]:
         """Frames as they come, until the channel closes."""

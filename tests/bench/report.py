@@ -23,8 +23,8 @@ class Row(NamedTuple):
 
 
 AGAINST_RIE = (
-    Row("warm, 1 client, p50", "ms", "fnbox.warm_p50", "rie.warm_p50", "≤ 1.2 (0.7)"),
-    Row("warm, 1 client, p99", "ms", "fnbox.warm_p99", "rie.warm_p99", "(≤ 1.0)"),
+    Row("1 client, p50", "ms", "fnbox.warm_p50", "rie.warm_p50", "≤ 1.2 (0.7)"),
+    Row("1 client, p99", "ms", "fnbox.warm_p99", "rie.warm_p99", "(≤ 1.0)"),
     Row("1 client", "calls/s", "fnbox.rate_1", "rie.rate_1"),
     Row("8 clients", "calls/s", "fnbox.rate_8", "rie.rate_8", "(≥ 1.5)"),
     Row("32 clients", "calls/s", "fnbox.rate_32", "rie.rate_32"),

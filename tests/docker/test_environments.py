@@ -92,7 +92,7 @@ def test_an_environment_is_kept_alive_for_its_time_and_no_longer(start: Start) -
 
 
 def test_a_call_that_finds_no_room_in_time_is_throttled(start: Start) -> None:
-    instance = start(max_environments=1, wait_timeout=0.5, spares=0)
+    instance = start(max_environments=1, wait_timeout=3, spares=0)
     function = instance.deploy(HOLD)
     with ThreadPoolExecutor(1) as threads:
         held = Held(function, threads, "a")

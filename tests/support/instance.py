@@ -18,8 +18,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -38,6 +39,7 @@ _READY_SECONDS = 30
 _END_SECONDS = 60
 _SOON = {"Delay": 0.02, "MaxAttempts": 1000}
 _LOG_LINES = 80
+_LOG_SECONDS = 40
 
 RUNNING: list[Instance] = []
 """What a test that fails shows the logs of."""
@@ -82,6 +84,15 @@ def containers(instance: str) -> set[str]:
     """Ids, of 12 digits, of the containers of an instance, running or not."""
     label = f"label={INSTANCE_LABEL}={instance}"
     return set(docker("ps", "--all", "--quiet", "--filter", label).split())
+
+
+def _messages(lines: Iterable[bytes]) -> Iterator[str]:
+    deadline = time.monotonic() + _LOG_SECONDS
+    for line in lines:
+        # Empty ones come, now and then, as long as there is nothing new.
+        if line.strip():
+            yield json.loads(line)["message"]
+        assert time.monotonic() < deadline, "what was waited for is not in the log"
 
 
 def free_port() -> int:
@@ -157,7 +168,7 @@ class Function:
         with contextlib.closing(connection):
             connection.request("GET", f"/_fnbox/logs/{self.name}?since=0&follow=1")
             with connection.getresponse() as response:
-                yield (json.loads(line)["message"] for line in response if line.strip())
+                yield _messages(response)
 
     def await_log(self, text: str) -> str:
         """The first message with `text` in it, once it is there."""
