@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,23 +37,60 @@ type client struct {
 	answered chan struct{} // one signal for each time it was parked
 }
 
+// listen gives access to the listener's socket, past net.Listener: what has arrived
+// has to be taken in at one moment, namely when the runtime has died.
+func listen(listener net.Listener) (syscall.RawConn, error) {
+	raw, err := listener.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var copied uintptr
+	var errno syscall.Errno
+	err = raw.Control(func(fd uintptr) {
+		copied, _, errno = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if errno != 0 {
+		return nil, errno
+	}
+	return os.NewFile(copied, "listener").SyscallConn()
+}
+
 func (s *supervisor) accept() {
-	for {
-		conn, err := s.listener.Accept()
-		if err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				s.abandon(err)
-			}
-			return
-		}
-		s.admit(conn.(*net.TCPConn))
+	err := s.arrivals.Read(func(fd uintptr) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.takeIn(int(fd))
+		return false // and wait for the next
+	})
+	if !errors.Is(err, os.ErrClosed) {
+		s.abandon(err)
 	}
 }
 
+// takeIn admits every connection that has arrived. The caller holds the lock.
+func (s *supervisor) takeIn(listener int) {
+	for {
+		fd, _, err := syscall.Accept4(listener, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		if err == syscall.EINTR || err == syscall.ECONNABORTED {
+			continue
+		}
+		if err != nil {
+			return // EAGAIN: that was the last
+		}
+		file := os.NewFile(uintptr(fd), "runtime")
+		if conn, err := net.FileConn(file); err == nil {
+			s.admit(conn.(*net.TCPConn))
+		}
+		_ = file.Close()
+	}
+}
+
+// admit makes a connection the run's. The caller holds the lock.
 func (s *supervisor) admit(conn *net.TCPConn) {
 	raw, err := conn.SyscallConn()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	r := s.run
 	if err != nil || r == nil || r.over || len(r.clients) >= maxClients {
 		_ = conn.Close()

@@ -22,7 +22,8 @@ var errProtocol = errors.New("protocol broken")
 type supervisor struct {
 	channel  *channel
 	listener net.Listener
-	abandon  func(error) // ends the process: the platform's side is broken
+	arrivals syscall.RawConn // the listener's socket
+	abandon  func(error)     // ends the process: the platform's side is broken
 	meter    *meter
 	deaths   chan os.Signal
 
@@ -79,6 +80,10 @@ func newSupervisor(conn net.Conn, listener net.Listener, abandon func(error)) *s
 // reason, nothing is left alive.
 func (s *supervisor) serve() error {
 	defer s.kill("")
+	var err error
+	if s.arrivals, err = listen(s.listener); err != nil {
+		return err
+	}
 	go s.accept()
 	s.channel.send(kindHello, helloMeta{Protocol: 1}, nil)
 	for {
@@ -294,6 +299,8 @@ func (s *supervisor) reap(r *run) {
 // end closes the books of a run whose processes are all dead.
 func (s *supervisor) end(r *run) {
 	s.mu.Lock()
+	// a last request may have come over a connection that nobody has seen yet
+	_ = s.arrivals.Control(func(fd uintptr) { s.takeIn(int(fd)) })
 	r.over = true
 	close(r.done)
 	for c := range r.clients {

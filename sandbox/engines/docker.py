@@ -223,7 +223,9 @@ class DockerEngine:
             ) from error
         path: Path = self._state_dir / "init" / image_id[:16] / "init"
         if not path.exists():
-            container = client.create_container(INIT_IMAGE, command=["/init"])["Id"]
+            # Labelled: if we or the engine die within these lines, the next start removes it.
+            labels = {INSTANCE_LABEL: self._instance}
+            container = client.create_container(INIT_IMAGE, ["/init"], labels=labels)["Id"]
             try:
                 chunks, _ = client.get_archive(container, "/init")
                 with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
