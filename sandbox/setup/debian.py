@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sandbox.setup.progress import Step
 
 _MIRROR = "http://deb.debian.org/debian"
 _LEFT_OUT = ("doc", "info", "locale", "man")
+_INSTALLING = threading.Lock()
 _MERGED_USR = Path("/usr/share/mmdebstrap/hooks/maybe-merged-usr")
 
 
@@ -56,9 +58,11 @@ def _bootstrap(
             f"no registry answers for debian:{suite}-slim: make that image available to the "
             "Docker Engine, or run once as root on Debian or Ubuntu"
         )
-    if shutil.which("mmdebstrap") is None:
-        step.working("installing mmdebstrap")
-        host.install(["mmdebstrap", "debian-archive-keyring"], run=run, output=output)
+    # Suites are bootstrapped side by side, and apt-get takes no second run of `update`.
+    with _INSTALLING:
+        if shutil.which("mmdebstrap") is None:
+            step.working("installing mmdebstrap")
+            host.install(["mmdebstrap", "debian-archive-keyring"], run=run, output=output)
     step.working(f"bootstrapping Debian {suite} from its packages")
     with tempfile.TemporaryDirectory(prefix="fnbox-") as folder:
         archive = Path(folder, "root.tar")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,6 +157,34 @@ def test_debian_is_bootstrapped_where_no_registry_answers(monkeypatch: pytest.Mo
         "debian-archive-keyring",
         "http://deb.debian.org/debian",
     ]
+
+
+def test_two_suites_at_once_install_the_tool_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "look", lambda: Host(root=True, debian=True, systemd=False))
+    installed = threading.Event()
+    monkeypatch.setattr(
+        debian.shutil, "which", lambda name: "/usr/bin/x" if installed.is_set() else None
+    )
+    commands: list[str] = []
+    others = threading.Barrier(2)
+
+    def run(command: Sequence[str], **_: Any) -> str:
+        if "apt-get" in command:
+            commands.append("update" if "update" in command else "install")
+            if commands[-1] == "install":
+                installed.set()
+        return ""
+
+    def provide_beside_another() -> None:
+        others.wait()
+        provide(Engine(registry=False), run)
+
+    threads = [threading.Thread(target=provide_beside_another) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert commands == ["update", "install"]
 
 
 def test_who_has_neither_a_registry_nor_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
