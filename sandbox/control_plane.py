@@ -27,6 +27,7 @@ from sandbox.queue import (
 )
 from sandbox.service import InvokeService
 from sandbox.settings import Settings
+from sandbox.setup.recipes import RECIPES
 from sandbox.state import instance_id
 
 _EVENT_SECONDS = 10.0
@@ -67,6 +68,7 @@ class ControlPlane:
             logs=self.logs,
             settings=settings,
             clock=clock,
+            buildable=[name for name in RECIPES if name.startswith("python")],
         )
         self.pool = EnvironmentPool(
             launcher,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from sandbox.catalog.code_store import CodeStore
@@ -45,13 +45,16 @@ class Launcher:
         logs: LogStreams,
         settings: Settings,
         clock: Clock,
+        buildable: Collection[str],
     ) -> None:
+        """`buildable`: the runtimes that fnbox makes an image of."""
         self._engine = engine
         self._containers = containers
         self._code = code
         self._logs = logs
         self._settings = settings
         self._clock = clock
+        self._buildable = buildable
         self._holds: dict[ExecutionEnvironment, Callable[[], None]] = {}
         """What keeps mounted code on the disk while a container uses it."""
 
@@ -127,9 +130,13 @@ class Launcher:
         try:
             return self._engine.image(reference)
         except ImageMissing as error:
+            remedy = f"run `fnbox images build {runtime}`"
+            if runtime not in self._buildable:
+                made = ", ".join(sorted(self._buildable))
+                remedy = f"`fnbox images build` makes {made} and no {runtime}"
             raise ImageMissing(
-                f"the image {reference} is missing: run `fnbox images build {runtime}`, "
-                "or name another in FNBOX_RUNTIME_IMAGES"
+                f"the image {reference} is missing: {remedy}; "
+                f"FNBOX_RUNTIME_IMAGES={runtime}=IMAGE names another"
             ) from error
 
     def _limits(self, version: Version | None) -> ResourceLimits:

@@ -22,12 +22,10 @@ from tests.support.instance import (
     environment,
 )
 
-DOCKER_RUN = (
-    "docker run --detach --name fnbox --publish 127.0.0.1:4566:4566 "
-    "--volume /var/run/docker.sock:/var/run/docker.sock "
-    "--volume /var/lib/fnbox:/var/lib/fnbox fnbox/control-plane"
+README = Path(__file__).resolve().parents[2] / "README.md"
+DOCKER_RUN = next(
+    line for line in README.read_text().splitlines() if line.startswith("docker run ")
 )
-"""As the README has it."""
 
 ECHO = """
 def handler(event, context):
