@@ -65,12 +65,6 @@ class TooManyRequests(CallerError):
         super().__init__(message, Reason=reason)
 
 
-class ConfigurationError(FnboxError):
-    """The function cannot run as it is configured, whatever the payload: a 502."""
-
-    code = "InvalidRuntimeException"
-
-
 class EngineError(FnboxError):
     """The container engine refused or failed."""
 

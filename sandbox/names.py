@@ -83,8 +83,3 @@ def function_of_arn(arn: str) -> FunctionReference:
         raise CallerError(f"The function ARN {arn!r} cannot be read.")
     key = FunctionKey(match["account"], match["region"], match["name"])
     return FunctionReference(key, match["qualifier"])
-
-
-def is_version(qualifier: str) -> bool:
-    """Whether a qualifier names a version rather than an alias."""
-    return qualifier == LATEST or qualifier.isdigit()

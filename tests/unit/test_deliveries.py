@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,28 +34,6 @@ KEY = FunctionKey("000000000000", "us-east-1", "f")
 ONE = "arn:aws:sqs:us-east-1:000000000000:one"
 TWO = "arn:aws:sqs:us-east-1:000000000000:two"
 ENDING = Ending("RetriesExhausted", 3, None, 500, "why")
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database.at(tmp_path / "db")
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def queue(database: Database, clock: FakeClock) -> EventQueue:
-    return EventQueue(database, clock)
-
-
-@pytest.fixture
-def outbox(database: Database, clock: FakeClock) -> Outbox:
-    return Outbox(database, clock)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from sandbox.names import FunctionKey, FunctionReference
 from sandbox.queue import DeadEvents, Dispatcher, Event, EventQueue, Outbox, Policy
 from sandbox.queue.lanes import fair_share
 from sandbox.queue.rules import MAXIMUM_AGE, SUCCESS, Ending
+from tests.support.functions import until
 
 KEY = FunctionKey("000000000000", "us-east-1", "f")
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:dlq"
@@ -37,36 +38,6 @@ def key(name: str) -> FunctionKey:
 
 def invocation(name: str = "f", payload: bytes = b"{}", qualifier: str | None = None) -> Invocation:
     return Invocation(FunctionReference(key(name), qualifier), payload, trace_id="Root=1-2-3")
-
-
-def until(fact: Callable[[], bool]) -> None:
-    """Wait until something is so; for what no event tells of."""
-    deadline = time.monotonic() + 10
-    while not fact():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.001)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database.at(tmp_path / "db")
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def queue(database: Database, clock: FakeClock) -> EventQueue:
-    return EventQueue(database, clock)
-
-
-@pytest.fixture
-def outbox(database: Database, clock: FakeClock) -> Outbox:
-    return Outbox(database, clock)
 
 
 class Policies:
