@@ -16,6 +16,8 @@ from typing import Any
 
 from sandbox.errors import StartupError
 
+_BOOLEANS = {"1": True, "true": True, "0": False, "false": False}
+
 
 def _setting(
     default: Any,
@@ -102,6 +104,11 @@ class Settings:
         "images to use in place of those that fnbox builds, as `runtime=image,…` or a JSON object",
         alias=("LAMBDA_RUNTIME_IMAGE_MAPPING", str),
     )
+    substitute_runtimes: bool = _setting(
+        True,
+        "whether a runtime without an image runs on the nearest version of its language that has "
+        "one; the function's log says so",
+    )
     endpoints: dict[str, str] = _setting(
         dict,
         "where dead letters and records of events are sent, as `sqs=http://…,sns=http://…` for "
@@ -187,6 +194,10 @@ def _convert(kind: str, raw: Any) -> Any:
         return int(raw)
     if kind == "float":
         return float(raw)
+    if kind == "bool":
+        if str(raw).lower() not in _BOOLEANS:
+            raise ValueError(f"expected one of {', '.join(_BOOLEANS)}")
+        return _BOOLEANS[str(raw).lower()]
     if kind == "dict[str, str]":
         return _mapping(raw)
     return str(raw)

@@ -51,6 +51,8 @@ class Services:
     background, through `catalog.activate`. Must return at once."""
     image_id: Callable[[str], str]
     """The engine's id of a local image. Raises ImageMissing, or another EngineError."""
+    check_runtime: Callable[[str], None]
+    """Raises ImageMissing when no image runs a managed runtime, or another EngineError."""
 
 
 @dataclass(frozen=True, slots=True)
