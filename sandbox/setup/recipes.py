@@ -8,7 +8,7 @@ import re
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import sandbox
@@ -91,6 +91,17 @@ def _ruby(version: str) -> Recipe:
     )
 
 
+def _java(version: str, suite: str) -> Recipe:
+    return Recipe(
+        name=f"java{version}",
+        base=f"base-{suite}",
+        folder="images/java",
+        client="runtime/java",
+        arguments={"VERSION": version, "RUNTIME": f"java{version}"},
+        wanted=False,
+    )
+
+
 def _provided(system: str) -> Recipe:
     return Recipe(
         name=f"provided.{system}", base="base-trixie", folder="images/provided", wanted=False
@@ -116,6 +127,9 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         *map(_nodejs, (24, 22, 20)),
         _ruby("3.3"),
+        _java("21", "trixie"),
+        _java("17", "bookworm"),
+        replace(_java("21", "trixie"), name="java-test", target="loop"),
         *map(_provided, ("al2023", "al2")),
         Recipe(
             name="init-lint",
@@ -217,8 +231,9 @@ def _files(recipe: Recipe, root: Path) -> Iterator[tuple[str, Path]]:
         if not _NEVER.intersection(name.parts):
             yield name.as_posix(), path
     if recipe.client:
-        for path in sorted((root / recipe.client).iterdir()):
-            yield f"client/{path.name}", path
+        client = root / recipe.client
+        for path in sorted(path for path in client.rglob("*") if path.is_file()):
+            yield f"client/{path.relative_to(client).as_posix()}", path
 
 
 def _mode(path: Path) -> int:

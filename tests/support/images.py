@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.instance import ROOT, docker, environment
 
 _BUILD_SECONDS = 900
+_GO = """FROM fnbox/init-test
+WORKDIR /function
+COPY main.go .
+RUN printf 'module function\\n\\ngo 1.19\\n' >go.mod && go build -o /package/bootstrap .
+"""
+# For the oldest Java that we have a runtime of.
+_JAVA = """FROM fnbox/java-test
+COPY *.java /function/
+RUN javac -encoding UTF-8 --release 17 -cp /build/core -d /package /function/*.java
+"""
 
 
 def ensure(*names: str) -> None:
@@ -24,21 +35,24 @@ def ensure(*names: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def compiled(source: str, folder: Path) -> bytes:
-    """A static binary of a Go program, from the toolchain that the init is built with."""
-    ensure("init-test")
-    (folder / "main.go").write_text(source)
-    (folder / "go.mod").write_text("module function\n\ngo 1.19\n")
-    (folder / "Dockerfile").write_text(
-        "FROM fnbox/init-test\nWORKDIR /function\nCOPY . .\nRUN go build -o /function/bootstrap .\n"
-    )
+def compiled(sources: Mapping[str, str], folder: Path) -> dict[str, str | bytes]:
+    """The package of a Go program, `bootstrap`, or of Java classes, each in its own folder.
+
+    Compiled with the toolchain that our own images are built with.
+    """
+    go = "main.go" in sources
+    dockerfile = _GO if go else _JAVA
+    for name, content in {**sources, "Dockerfile": dockerfile}.items():
+        (folder / name).write_text(content)
+    ensure("init-test" if go else "java-test")
     image = docker("build", "--quiet", "--force-rm", str(folder), seconds=_BUILD_SECONDS)
     try:
         container = docker("create", image, "true")
         try:
-            docker("cp", f"{container}:/function/bootstrap", str(folder))
+            docker("cp", f"{container}:/package", str(folder))
         finally:
             docker("rm", container)
     finally:
         docker("rmi", image)
-    return (folder / "bootstrap").read_bytes()
+    files = (path for path in (folder / "package").rglob("*") if path.is_file())
+    return {path.relative_to(folder / "package").as_posix(): path.read_bytes() for path in files}

@@ -100,6 +100,62 @@ def handler(event:, context:)
 end
 """
 
+JAVA = """
+package example;
+
+import com.amazonaws.services.lambda.runtime.ClientContext;
+import com.amazonaws.services.lambda.runtime.Context;
+import com.amazonaws.services.lambda.runtime.RequestHandler;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+public class Handler implements RequestHandler<Map<String, Object>, Object> {
+    @Override
+    public Object handleRequest(Map<String, Object> event, Context context) {
+        switch ((String) event.get("do")) {
+            case "raise":
+                throw new IllegalArgumentException("boom é");
+            case "sleep":
+                try {
+                    Thread.sleep(60_000);
+                } catch (InterruptedException error) {
+                    throw new IllegalStateException(error);
+                }
+                break;
+            case "exit":
+                System.exit(7);
+            case "fill":
+                List<byte[]> kept = new ArrayList<>();
+                while (true) {
+                    kept.add(new byte[1 << 20]);
+                }
+            case "print":
+                System.out.println("first line é");
+                context.getLogger().log("second line\\n");
+                break;
+            case "context":
+                ClientContext client = context.getClientContext();
+                Map<String, Object> told = new LinkedHashMap<>();
+                told.put("request_id", context.getAwsRequestId());
+                told.put("arn", context.getInvokedFunctionArn());
+                told.put("name", context.getFunctionName());
+                told.put("version", context.getFunctionVersion());
+                told.put("memory", context.getMemoryLimitInMB());
+                told.put("group", context.getLogGroupName());
+                told.put("stream", context.getLogStreamName());
+                told.put("remaining", context.getRemainingTimeInMillis());
+                told.put("client", client == null ? null : client.getCustom());
+                return told;
+            case "large":
+                return "x".repeat((Integer) event.get("size"));
+        }
+        return event;
+    }
+}
+"""
+
 GO = """
 package main
 
@@ -225,8 +281,11 @@ class Language:
     files: Mapping[str, str]
     error_type: str
     """What its `raise` is called by callers."""
-    go: bool = False
-    """Whether the files are Go's, to be compiled into a `bootstrap`."""
+    handler: str = "handler.handler"
+    compiled: bool = False
+    """Whether the files are sources, for a compiler."""
+    memory_error: str = "Runtime.OutOfMemory"
+    """What its `fill` is called."""
 
 
 LANGUAGES = (
@@ -237,5 +296,16 @@ LANGUAGES = (
     Language("nodejs20.x", {"handler.js": NODEJS}, "RangeError"),
     Language("ruby3.3", {"handler.rb": RUBY}, "Function<ArgumentError>"),
     Language("provided.al2023", {"bootstrap": BASH}, "Oops"),
-    Language("provided.al2", {"main.go": GO}, "errorString", go=True),
+    *(
+        Language(
+            runtime,
+            {"Handler.java": JAVA},
+            "java.lang.IllegalArgumentException",
+            handler="example.Handler",
+            compiled=True,
+            memory_error="java.lang.OutOfMemoryError",
+        )
+        for runtime in ("java21", "java17")
+    ),
+    Language("provided.al2", {"main.go": GO}, "errorString", compiled=True),
 )
