@@ -70,6 +70,7 @@ class Launcher:
         return ContainerSpec(
             image=self._image(version)[0].id,
             code=None if inline or version.code is None else self._code.tree(version.code),
+            whole=version.package_type == "Image",
             tmp_mib=version.ephemeral_storage,
         )
 

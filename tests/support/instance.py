@@ -319,18 +319,22 @@ class Instance:
     def deploy(
         self, files: Mapping[str, str | bytes] | str, name: str | None = None, **members: Any
     ) -> Function:
-        """Create a function, `handler.handler` on python3.13, and wait until it is Active."""
+        """Create a function, `handler.handler` on python3.13, and wait until it is Active.
+
+        Members that are None are left out.
+        """
         name = name or f"function-{len(self.functions)}"
+        members = {
+            "FunctionName": name,
+            "Role": ROLE,
+            "Runtime": "python3.13",
+            "Handler": "handler.handler",
+            "Code": {"ZipFile": package(files)},
+            "Timeout": 30,
+            **members,
+        }
         self.client.create_function(
-            **{
-                "FunctionName": name,
-                "Role": ROLE,
-                "Runtime": "python3.13",
-                "Handler": "handler.handler",
-                "Code": {"ZipFile": package(files)},
-                "Timeout": 30,
-                **members,
-            }
+            **{member: value for member, value in members.items() if value is not None}
         )
         self.client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig=_SOON)
         function = Function(self, name)
