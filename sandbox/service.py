@@ -58,8 +58,8 @@ class InvokeService:
         self._metrics = metrics
         self._wait_timeout = wait_timeout
         self._account_concurrency = account_concurrency
-        self._running: Counter[str | FunctionKey] = Counter()
-        """Calls, by account and by function."""
+        self._running: Counter[FunctionKey | tuple[str, str]] = Counter()
+        """Calls by function; and by account and region those of functions that reserve nothing."""
         self._settled = threading.Condition()
         catalog.on_change(self._changed)
 
@@ -170,22 +170,29 @@ class InvokeService:
 
     @contextmanager
     def _admitted(self, key: FunctionKey) -> Iterator[None]:
-        """Within the concurrency that the function has reserved, and that its account has."""
+        """Within what the function has reserved; else within what nobody has reserved of its
+        account's concurrency, which all other functions share."""
         running = self._running
         reserved = self._catalog.function(key).reserved_concurrency
-        if reserved is not None and running[key] >= reserved:
-            raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
-        if running[key.account] >= self._account_concurrency:
-            raise TooManyRequests("ConcurrentInvocationLimitExceeded")
-        running[key.account] += 1
-        running[key] += 1
+        counted: tuple[FunctionKey | tuple[str, str], ...]
+        if reserved is not None:
+            counted = (key,)
+            if running[key] >= reserved:
+                raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
+        else:
+            place = (key.account, key.region)
+            counted = (key, place)
+            if running[place] >= self._account_concurrency - self._catalog.reserved(*place):
+                raise TooManyRequests("ConcurrentInvocationLimitExceeded")
+        for one in counted:
+            running[one] += 1
         try:
             yield
         finally:
-            running[key.account] -= 1
-            running[key] -= 1
-            if not running[key]:
-                del running[key]
+            for one in counted:
+                running[one] -= 1
+                if not running[one]:
+                    del running[one]
 
     def _changed(self, key: FunctionKey) -> None:
         try:

@@ -95,23 +95,91 @@ def reason(service: InvokeService, name: str) -> str:
     return caught.value.members["Reason"]
 
 
-def test_calls_are_refused_beyond_what_is_reserved_and_beyond_the_account(
+class Running:
+    """Calls that run until the block ends."""
+
+    def __init__(self, service: InvokeService, environment: Environment) -> None:
+        self.service = service
+        self.environment = environment
+        self.threads: list[threading.Thread] = []
+
+    def begin(self, *names: str) -> None:
+        for name in names:
+            key = FunctionKey(ACCOUNT, "us-east-1", name)
+            expected = self.service._running[key] + 1
+            thread = threading.Thread(target=self.service.invoke, args=(call(name),))
+            thread.start()
+            self.threads.append(thread)
+            until(lambda key=key, expected=expected: self.service._running[key] == expected)
+
+    def __enter__(self) -> Running:
+        self.environment.gate.clear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.environment.gate.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_calls_are_refused_beyond_what_is_reserved_and_beyond_what_is_not(
     service: InvokeService, catalog: Catalog, environment: Environment
 ) -> None:
     catalog.put_concurrency(FunctionKey(ACCOUNT, "us-east-1", "f"), 1)
-    environment.gate.clear()
-    threads = [
-        threading.Thread(target=service.invoke, args=(call(name),)) for name in ("f", "g", "g")
-    ]
-    for number, thread in enumerate(threads, 1):
-        thread.start()
-        until(lambda number=number: service._running[ACCOUNT] == number)
-    assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
-    assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
-    environment.gate.set()
-    for thread in threads:
-        thread.join()
+    with Running(service, environment) as running:
+        running.begin("f", "g", "g")
+        assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
+        assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
     assert service.invoke(call("f")).payload == b"{}"
+    assert service._running == {}
+
+
+def test_what_one_function_reserves_others_cannot_use_even_when_it_is_free(
+    service: InvokeService, catalog: Catalog, environment: Environment
+) -> None:
+    key = FunctionKey(ACCOUNT, "us-east-1", "f")
+    catalog.put_concurrency(key, 2)
+    with Running(service, environment) as running:
+        running.begin("g")
+        assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
+        running.begin("f", "f")
+        catalog.put_concurrency(key, 1)
+        running.begin("g")
+        assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
+        assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    catalog.delete_function(key)
+    with Running(service, environment) as running:
+        running.begin("g", "g", "g")
+
+
+def test_a_call_that_ends_after_its_function_has_reserved_frees_what_it_held(
+    service: InvokeService, catalog: Catalog, environment: Environment
+) -> None:
+    with Running(service, environment) as running:
+        running.begin("f")
+        catalog.put_concurrency(FunctionKey(ACCOUNT, "us-east-1", "f"), 1)
+        assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    assert service._running == {}
+    service.invoke(call("f"))
+
+
+def test_accounts_and_regions_do_not_share_their_concurrency(
+    service: InvokeService, catalog: Catalog, environment: Environment
+) -> None:
+    elsewhere = FunctionKey(ACCOUNT, "eu-west-1", "f")
+    catalog.create_function(
+        elsewhere, {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
+    )
+    catalog.activate(elsewhere, LATEST)
+    with Running(service, environment) as running:
+        running.begin("g", "g", "g")
+        assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
+        called = threading.Thread(
+            target=service.invoke, args=(Invocation(FunctionReference(elsewhere, None), b"{}"),)
+        )
+        called.start()
+        until(lambda: service._running[elsewhere] == 1)
+        running.threads.append(called)
 
 
 def test_a_function_that_reserves_nothing_runs_nothing(
