@@ -67,6 +67,12 @@ class TooManyRequests(CallerError):
         super().__init__(message, Reason=reason, retryAfterSeconds="1")
 
 
+class RecursiveInvocation(CallerError):
+    """A function that has called itself too often is not called again."""
+
+    code = "RecursiveInvocationException"
+
+
 class EngineError(FnboxError):
     """The container engine refused or failed."""
 

@@ -371,6 +371,10 @@ class Catalog:
 
         return self._change(key, reserve)
 
+    def put_recursive_loop(self, key: FunctionKey, loop: str) -> Function:
+        """Say what becomes of a function that calls itself: `Terminate`, `Allow`. NotFound."""
+        return self._change(key, lambda found: replace(_existing(found, key), recursive_loop=loop))
+
     def configure_events(
         self, key: FunctionKey, change: Callable[[Function], Function]
     ) -> Function:

@@ -667,6 +667,20 @@ def test_changes_at_once_are_all_made(ready: Catalog) -> None:
     assert len(ready.tags(ref())) == 8
 
 
+def test_what_becomes_of_a_function_that_calls_itself_is_kept(tmp_path: Path) -> None:
+    catalog = Catalog.open(tmp_path, clock=FakeClock())
+    image = {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
+    catalog.create_function(KEY, image)
+    assert catalog.function(KEY).recursive_loop == "Terminate"
+    catalog.put_recursive_loop(KEY, "Allow")
+    catalog.close()
+    again = Catalog.open(tmp_path, clock=FakeClock())
+    assert again.function(KEY).recursive_loop == "Allow"
+    with pytest.raises(NotFound):
+        again.put_recursive_loop(KEY._replace(name="none"), "Allow")
+    again.close()
+
+
 def test_what_functions_reserve_is_known_in_sum_by_account_and_region(tmp_path: Path) -> None:
     catalog = Catalog.open(tmp_path, clock=FakeClock())
     other, elsewhere = KEY._replace(name="other"), KEY._replace(region="eu-west-1")

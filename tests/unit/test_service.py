@@ -9,10 +9,17 @@ from typing import Any
 
 import pytest
 
-from sandbox.catalog import Catalog
+from sandbox.catalog import Catalog, Version
 from sandbox.clock import FakeClock
-from sandbox.errors import EngineUnavailable, FnboxError, TooManyRequests
+from sandbox.errors import (
+    CallerError,
+    EngineUnavailable,
+    FnboxError,
+    RecursiveInvocation,
+    TooManyRequests,
+)
 from sandbox.invocation import Invocation, Outcome
+from sandbox.lineage import RUNS, forwarded
 from sandbox.metrics import Metrics
 from sandbox.names import LATEST, FunctionKey, FunctionReference
 from sandbox.service import InvokeService
@@ -29,12 +36,15 @@ class Environment:
         self.gate.set()
         self.function_error: str | None = None
         self.refusal: FnboxError | None = None
+        self.tenants: list[str | None] = []
+        """Whose calls have come."""
 
     # as the pool
 
-    def lease(self, *_: Any) -> Environment:
+    def lease(self, version: Version, timeout: float, tenant_id: str | None) -> Environment:
         if self.refusal:
             raise self.refusal
+        self.tenants.append(tenant_id)
         return self
 
     def release(self, *_: Any, lost: bool) -> None:
@@ -85,8 +95,9 @@ def service(catalog: Catalog, environment: Environment, metrics: Metrics) -> Inv
     )
 
 
-def call(name: str = "f") -> Invocation:
-    return Invocation(FunctionReference(FunctionKey(ACCOUNT, "us-east-1", name), None), b"{}")
+def call(name: str = "f", **members: Any) -> Invocation:
+    reference = FunctionReference(FunctionKey(ACCOUNT, "us-east-1", name), None)
+    return Invocation(reference, b"{}", **members)
 
 
 def reason(service: InvokeService, name: str) -> str:
@@ -189,6 +200,66 @@ def test_a_function_that_reserves_nothing_runs_nothing(
     assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
     catalog.put_concurrency(FunctionKey(ACCOUNT, "us-east-1", "f"), None)
     service.invoke(call("f"))
+
+
+@pytest.fixture
+def isolated(catalog: Catalog) -> str:
+    """A function whose tenants do not share environments."""
+    key = FunctionKey(ACCOUNT, "us-east-1", "isolated")
+    image = {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
+    catalog.create_function(key, image | {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}})
+    catalog.activate(key, LATEST)
+    return "isolated"
+
+
+def test_a_tenant_is_named_exactly_when_the_function_isolates_them(
+    service: InvokeService, environment: Environment, isolated: str
+) -> None:
+    service.invoke(call())
+    service.invoke(call(isolated, tenant_id="blue"))
+    assert environment.tenants == [None, "blue"]
+    missing = (
+        "The invoked function is enabled with tenancy configuration. "
+        "Add a valid tenant ID in your request and try again."
+    )
+    for wrong, message in (
+        (call(isolated), missing),
+        (call(tenant_id="blue"), "The invoked function is not enabled with tenancy configuration."),
+    ):
+        for way in (
+            service.invoke,
+            service.stream,
+            service.enqueue,
+            lambda asked: service.check(asked.reference, asked.tenant_id),
+        ):
+            with pytest.raises(CallerError) as caught:
+                way(wrong)
+            assert caught.value.code == "InvalidParameterValueException"
+            assert caught.value.message.startswith(message)
+    assert environment.tenants == [None, "blue"]
+
+
+def in_chain(name: str, before: int) -> Invocation:
+    """A call in a chain in which the function has run so often."""
+    trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0"
+    key = FunctionKey(ACCOUNT, "us-east-1", name)
+    for _ in range(before + 1):
+        trace = forwarded(trace, key)
+    return call(name, trace_id=trace)
+
+
+def test_a_function_is_stopped_in_a_loop_unless_that_is_allowed(
+    service: InvokeService, catalog: Catalog
+) -> None:
+    service.invoke(in_chain("f", RUNS - 1))
+    with pytest.raises(RecursiveInvocation):
+        service.invoke(in_chain("f", RUNS))
+    with pytest.raises(RecursiveInvocation):
+        service.stream(in_chain("f", RUNS + 1))
+    service.enqueue(in_chain("f", RUNS))  # it is accepted; its run is refused
+    catalog.put_recursive_loop(FunctionKey(ACCOUNT, "us-east-1", "f"), "Allow")
+    service.invoke(in_chain("f", 10 * RUNS))
+    assert service._running == {}
 
 
 def test_calls_are_counted_by_how_they_ended(
