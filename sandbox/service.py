@@ -74,8 +74,9 @@ class InvokeService:
         self._metrics = metrics
         self._wait_timeout = wait_timeout
         self._account_concurrency = account_concurrency
-        self._running: Counter[FunctionKey | tuple[str, str]] = Counter()
-        """Calls by function; and by account and region those of functions that reserve nothing."""
+        self._running: Counter[FunctionKey] = Counter()
+        self._sharing: Counter[tuple[str, str]] = Counter()
+        """Calls of functions that reserve nothing, by account and region."""
         self._settled = threading.Condition()
         catalog.on_change(self._changed)
 
@@ -196,25 +197,22 @@ class InvokeService:
         if runs_before(invocation.trace_id) >= RUNS and function.recursive_loop != "Allow":
             raise RecursiveInvocation(_RECURSIVE)
         reserved = function.reserved_concurrency
-        counted: tuple[FunctionKey | tuple[str, str], ...]
-        if reserved is not None:
-            counted = (key,)
-            if running[key] >= reserved:
-                raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
-        else:
-            place = (key.account, key.region)
-            counted = (key, place)
-            if running[place] >= self._account_concurrency - self._catalog.reserved(*place):
+        sharing, place = self._sharing, key[:2]
+        if reserved is None:
+            if sharing[place] >= self._account_concurrency - self._catalog.reserved(*place):
                 raise TooManyRequests("ConcurrentInvocationLimitExceeded")
-        for one in counted:
-            running[one] += 1
+        elif running[key] >= reserved:
+            raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
+        shares = reserved is None  # to the end, whatever is reserved meanwhile
+        sharing[place] += shares
+        running[key] += 1
         try:
             yield
         finally:
-            for one in counted:
-                running[one] -= 1
-                if not running[one]:
-                    del running[one]
+            sharing[place] -= shares
+            running[key] -= 1
+            if not running[key]:
+                del running[key]
 
     def _changed(self, key: FunctionKey) -> None:
         try:

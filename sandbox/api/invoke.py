@@ -153,9 +153,13 @@ def invoke_async(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     payload = members["InvokeArgs"]
     if payload:
         check_json(payload)
-    call.services.service.enqueue(
-        Invocation(reference=reference, payload=payload or b"{}", request_id=context.request_id)
+    invocation = Invocation(
+        reference=reference,
+        payload=payload or b"{}",
+        request_id=context.request_id,
+        trace_id=forwarded(read_trace(None), reference.key),  # never the caller's
     )
+    call.services.service.enqueue(invocation)
     return {"Status": 202}
 
 

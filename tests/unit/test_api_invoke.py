@@ -436,6 +436,7 @@ def test_invoke_async_is_an_event(api: Api, slash: str) -> None:
     event = api.service.enqueued[0]
     assert (event.reference.arn, event.payload) == (f"{ARN}:prod", b"[1]")
     assert event.request_id == answer.headers["x-amzn-RequestId"]
+    assert re.fullmatch(r"Root=.*;Sampled=0;Lineage=1:03574033:0", event.trace_id or "")
 
 
 @pytest.mark.parametrize(

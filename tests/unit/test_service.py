@@ -142,7 +142,8 @@ def test_calls_are_refused_beyond_what_is_reserved_and_beyond_what_is_not(
         assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
         assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
     assert service.invoke(call("f")).payload == b"{}"
-    assert service._running == {}
+    assert not service._running
+    assert not any(service._sharing.values())
 
 
 def test_what_one_function_reserves_others_cannot_use_even_when_it_is_free(
@@ -170,7 +171,8 @@ def test_a_call_that_ends_after_its_function_has_reserved_frees_what_it_held(
         running.begin("f")
         catalog.put_concurrency(FunctionKey(ACCOUNT, "us-east-1", "f"), 1)
         assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
-    assert service._running == {}
+    assert not service._running
+    assert not any(service._sharing.values())
     service.invoke(call("f"))
 
 
@@ -259,7 +261,8 @@ def test_a_function_is_stopped_in_a_loop_unless_that_is_allowed(
     service.enqueue(in_chain("f", RUNS))  # it is accepted; its run is refused
     catalog.put_recursive_loop(FunctionKey(ACCOUNT, "us-east-1", "f"), "Allow")
     service.invoke(in_chain("f", 10 * RUNS))
-    assert service._running == {}
+    assert not service._running
+    assert not any(service._sharing.values())
 
 
 def test_calls_are_counted_by_how_they_ended(
