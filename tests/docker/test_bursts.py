@@ -47,7 +47,9 @@ def test_a_burst_is_answered_by_environments_that_start_at_once(
     function = instance.deploy(HELD_INIT, Timeout=60)
     with ThreadPoolExecutor(calls) as threads, function.follow() as messages:
         answers = threads.map(lambda number: call(function, number), range(calls))
-        hosts = {beginning(messages) for _ in range(started)}
+        hosts: set[str] = set()
+        while len(hosts) < started:
+            hosts.add(beginning(messages))
         for host in hosts:
             docker("exec", host, "touch", "/tmp/go")
         found = list(answers)
