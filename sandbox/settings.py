@@ -76,7 +76,9 @@ class Settings:
         60.0, "seconds that a call waits for an environment before it is throttled"
     )
     grace: float = _setting(30.0, "seconds that calls in flight may still take after SIGTERM")
-    account_concurrency: int = _setting(1000, "calls that one account may have running at once")
+    account_concurrency: int = _setting(
+        1000, "calls that one account may have running at once in a region"
+    )
     max_environments: int = _setting(
         _default_max_environments,
         "environments at most, busy and idle; by default one for each 100 MiB of memory",

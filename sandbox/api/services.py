@@ -31,7 +31,7 @@ class Invoking(Protocol):
     def enqueue(self, invocation: Invocation) -> None:
         """Return once the event is safe on the disk; raises NotFound for no such function."""
 
-    def check(self, reference: FunctionReference) -> None:
+    def check(self, reference: FunctionReference, tenant_id: str | None = None) -> None:
         """Raise NotFound unless there is something to invoke."""
 
 

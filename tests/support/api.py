@@ -47,6 +47,8 @@ class EchoService:
         self.invoked: list[Invocation] = []
         self.enqueued: list[Invocation] = []
         self.checked: list[FunctionReference] = []
+        self.tenants: list[str | None] = []
+        """Of what was checked."""
         self.outcome: Outcome | None = None
         self.failure: BaseException | None = None
         self.pieces: list[bytes] | None = None
@@ -73,8 +75,9 @@ class EchoService:
         self.enqueued.append(invocation)
         self._fail()
 
-    def check(self, reference: FunctionReference) -> None:
+    def check(self, reference: FunctionReference, tenant_id: str | None = None) -> None:
         self.checked.append(reference)
+        self.tenants.append(tenant_id)
         self._fail()
 
     def _fail(self) -> None:
