@@ -52,6 +52,12 @@ class AccessDenied(CallerError):
     code = "AccessDeniedException"
 
 
+class PolicyTooLong(CallerError):
+    """A resource policy is over 20 KB."""
+
+    code = "PolicyLengthExceededException"
+
+
 class RequestTooLarge(CallerError):
     code = "RequestEntityTooLargeException"
 

@@ -13,7 +13,7 @@ from sandbox.api.rules import (
     unqualified_key,
 )
 from sandbox.api.services import Call, Implementation
-from sandbox.catalog import Version
+from sandbox.catalog import Code, Version
 from sandbox.errors import CallerError, ImageMissing, NotFound
 from sandbox.names import LATEST, FunctionKey
 
@@ -49,14 +49,16 @@ def get_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
 
 def _code_location(call: Call, version: Version) -> dict[str, Any]:
     if version.code is not None:
-        return {
-            "RepositoryType": "S3",
-            # whoever knows the package's SHA-256 has seen the package or its configuration
-            "Location": f"{call.context.base_url}{CODE_PATH}/{version.code.sha256}.zip",
-        }
+        location = code_url(call, version.code)
+        return {"RepositoryType": "S3", "Location": location, **version.source}
     uri = version.image_uri or ""
     resolved = f"{uri}@{version.image_id}" if version.image_id else uri
     return {"RepositoryType": "ECR", "ImageUri": uri, "ResolvedImageUri": resolved}
+
+
+def code_url(call: Call, code: Code) -> str:
+    """Where a package can be had: whoever knows its SHA-256 has seen it or its configuration."""
+    return f"{call.context.base_url}{CODE_PATH}/{code.sha256}.zip"
 
 
 def get_function_configuration(call: Call, members: dict[str, Any]) -> dict[str, Any]:

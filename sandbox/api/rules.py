@@ -46,7 +46,6 @@ RESERVED_VARIABLES = frozenset(
 ENVIRONMENT_BYTES = 4096
 NAME_LENGTH = 64
 TAG_LIMIT = 50
-LAYER_LIMIT = 5
 
 # The model also admits what only Lambda Managed Instances may have.
 _HIGHEST = {"Timeout": ("timeout", 900), "MemorySize": ("memorySize", 10240)}
@@ -176,11 +175,6 @@ def check_configuration(members: Mapping[str, Any]) -> None:
             'LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from your '
             'request or change the LogFormat to "Json" and try again.'
         )
-    layers = members.get("Layers", ())
-    if len(layers) > LAYER_LIMIT:
-        raise CallerError(f"Cannot reference more than {LAYER_LIMIT} layers.")
-    if layers:
-        raise CallerError(f"Layer version {layers[0]} does not exist.")
 
 
 def _too_high(value: int, path: str, limit: int) -> CallerError:

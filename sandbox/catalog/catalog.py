@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sandbox.catalog import documents, event_configs, routing, storage
-from sandbox.catalog.code_store import CodeStore
+from sandbox.catalog.code_store import CodeStore, recount
 from sandbox.catalog.database import Database
+from sandbox.catalog.layers import Layers, check_size
 from sandbox.catalog.records import Alias, Code, Function, Version
 from sandbox.catalog.snapshot import Snapshot
 from sandbox.clock import Clock
@@ -53,6 +54,7 @@ class Catalog:
         self._packages: Counter[str] = Counter()
         for function in self._snapshot.functions.values():
             self._packages.update(_packages(function))
+        self.layers = Layers(database, code, clock, self._packages, self._writing)
         code.collect(self._packages)
 
     @classmethod
@@ -157,10 +159,16 @@ class Catalog:
         Raises Conflict, CallerError or RequestTooLarge for a package that cannot be used.
         """
         _refuse_existing(self._snapshot.functions.get(key))
+        request, layers = self._with_layers(key, request)
         code, image_uri = self._package(request["Code"])
+        check_size(code, layers)
         now = self._clock.wall()
         document = documents.coded(documents.created(key, request, now), code, image_uri, image_id)
-        latest = Version(key, LATEST, document, _fresh(), code, image_uri, image_id)
+        latest = Version(
+            *(key, LATEST, document, _fresh(), code, image_uri, image_id),
+            layers=layers,
+            source=_source(request["Code"]),
+        )
         tags = dict(request.get("Tags") or {})
 
         def create(found: Function | None) -> Function:
@@ -186,11 +194,16 @@ class Catalog:
 
         def recode(function: Function) -> Version:
             latest = _updatable(function, request)
+            check_size(code, latest.layers)
             document = dict(latest.configuration)
             if not request.get("DryRun"):
                 document = documents.recoded(document, request, now)
             document = documents.coded(document, code, image_uri, image_id)
-            return Version(key, LATEST, document, _fresh(), code, image_uri, image_id)
+            return Version(
+                *(key, LATEST, document, _fresh(), code, image_uri, image_id),
+                layers=latest.layers,
+                source=_source(request),
+            )
 
         def update(found: Function | None) -> Function:
             function = _with_latest(_existing(found, key), recode(_existing(found, key)))
@@ -204,18 +217,22 @@ class Catalog:
     def update_configuration(self, key: FunctionKey, request: Request) -> Version:
         """UpdateFunctionConfiguration: absent members stay. Returns $LATEST.
 
-        Raises NotFound, Conflict, PreconditionFailed.
+        Raises NotFound, Conflict, PreconditionFailed, CallerError for layers.
         """
+        _updatable(self.function(key), request)
+        keeps_layers = request.get("Layers") is None
+        request, given = self._with_layers(key, request)
 
         def update(found: Function | None) -> Function:
             function = _existing(found, key)
             latest = _updatable(function, request)
+            layers = latest.layers if keeps_layers else given
+            check_size(latest.code, layers)
             document = documents.reconfigured(
                 key, latest.configuration, request, self._clock.wall()
             )
-            return _with_latest(
-                function, replace(latest, configuration=document, revision=_fresh())
-            )
+            changed = replace(latest, configuration=document, revision=_fresh(), layers=layers)
+            return _with_latest(function, changed)
 
         return self._change(key, update).latest
 
@@ -374,22 +391,20 @@ class Catalog:
                 return new
             self.database.transaction(partial(storage.save, key=key, old=old, new=new))
             self._snapshot = self._snapshot.replaced(key, new)
-            dropped = self._count_packages(old, new)
+            dropped = recount(self._packages, _packages(old), _packages(new))
         for callback in self._callbacks:
             callback(key)
         if dropped:
             self.code.collect(self._packages)
         return new
 
-    def _count_packages(self, old: Function | None, new: Function | None) -> bool:
-        """Note which packages are in use; True when one no longer is."""
-        before, after = _packages(old), _packages(new)
-        self._packages.update(after)
-        for sha256, count in before.items():
-            self._packages[sha256] -= count
-            if not self._packages[sha256]:
-                del self._packages[sha256]
-        return not before <= after
+    def _with_layers(self, key: FunctionKey, request: Request) -> tuple[Request, Code | None]:
+        """A request with its Layers as a document lists them, and what they are together."""
+        versions = self.layers.resolve(key.region, request.get("Layers") or ())
+        if not versions:
+            return request, None
+        listed = [{"Arn": each.arn, "CodeSize": each.code.size} for each in versions]
+        return {**request, "Layers": listed}, self.code.merge([each.code for each in versions])
 
     def _package(self, source: Request) -> tuple[Code | None, str | None]:
         if "ZipFile" in source:
@@ -445,6 +460,10 @@ def _fresh() -> str:
     return uuid.uuid4().hex
 
 
+def _source(code: Request) -> Request:
+    return {name: code[name] for name in ("SourceKMSKeyArn",) if code.get(name)}
+
+
 def _with_latest(function: Function, latest: Version) -> Function:
     versions = {**function.versions, LATEST: latest}
     return replace(function, versions=versions, former=function.latest)
@@ -477,4 +496,5 @@ def _packages(function: Function | None) -> Counter[str]:
     if function is None:
         return Counter()
     versions = [*function.versions.values(), *([function.former] if function.former else [])]
-    return Counter(version.code.sha256 for version in versions if version.code)
+    used = [part for version in versions for part in (version.code, version.layers) if part]
+    return Counter(part.sha256 for part in used)

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -164,10 +164,6 @@ def _merged(document: Mapping[str, Any], request: Mapping[str, Any], key: Functi
     return {name: value for name, value in changed.items() if value is not None}
 
 
-def _layers(arns: Sequence[str], _: FunctionKey) -> Document:
-    return {"Layers": [{"Arn": arn, "CodeSize": 0} for arn in arns] or None}
-
-
 def _vpc(value: Mapping[str, Any], _: FunctionKey) -> Document:
     subnets = list(value.get("SubnetIds") or ())
     digest = hashlib.sha256(",".join(sorted(subnets)).encode()).hexdigest()
@@ -211,7 +207,8 @@ _ANSWERED: dict[str, Callable[[Any, FunctionKey], Document]] = {
     "Environment": lambda value, _: {
         "Environment": {"Variables": dict(value.get("Variables") or {})}
     },
-    "Layers": _layers,
+    # as the catalog has resolved them: a document for each
+    "Layers": lambda value, _: {"Layers": list(value) or None},
     "VpcConfig": _vpc,
     "LoggingConfig": _logging,
     "TracingConfig": lambda value, _: {"TracingConfig": {"Mode": "PassThrough", **value}},

@@ -44,6 +44,10 @@ class Version:
     """As the caller named it; None for a zip."""
     image_id: str | None = None
     """What the engine resolved `image_uri` to at the update, `sha256:…`; None when unknown."""
+    layers: Code | None = None
+    """What is at /opt: the one layer, or the tree that `CodeStore.merge` made of several."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """Members of GetFunction's Code that say where the package is from, as SourceKMSKeyArn."""
 
     @cached_property
     def arn(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, and_
@@ -31,11 +31,12 @@ def load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Func
 
 def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[FunctionKey, int]]:
     versions: dict[FunctionKey, dict[str, Version]] = defaultdict(dict)
-    rows = _all(connection, tables.versions)
-    for *of, version, configuration, revision, sha256, size, unpacked, uri, image in rows:
-        key = FunctionKey(*of)
-        code = None if sha256 is None else Code(sha256, size, unpacked)
-        versions[key][version] = Version(key, version, configuration, revision, code, uri, image)
+    for row in _all(connection, tables.versions):
+        key, (version, configuration, revision) = FunctionKey(*row[:3]), row[3:6]
+        code, (uri, image), layers, source = _code(row[6:9]), row[9:11], _code(row[11:14]), row[14]
+        versions[key][version] = Version(
+            *(key, version, configuration, revision, code, uri, image), layers, source or {}
+        )
     aliases: dict[FunctionKey, dict[str, Alias]] = defaultdict(dict)
     for *of, name, version, description, weights, revision in _all(connection, tables.aliases):
         key = FunctionKey(*of)
@@ -110,6 +111,10 @@ def _save_parts(
             connection.execute(table.insert(), row(new[name]))
 
 
+def _code(columns: Sequence[Any]) -> Code | None:
+    return None if columns[0] is None else Code(*columns)
+
+
 def _all(connection: Connection, table: Table) -> Iterable[Any]:
     return connection.execute(table.select())
 
@@ -134,7 +139,7 @@ def _function_row(function: Function) -> Row:
 
 
 def _version_row(version: Version) -> Row:
-    code = version.code
+    code, layers = version.code, version.layers
     return {
         **version.key._asdict(),
         "version": version.version,
@@ -145,6 +150,10 @@ def _version_row(version: Version) -> Row:
         "unpacked_size": code and code.unpacked_size,
         "image_uri": version.image_uri,
         "image_id": version.image_id,
+        "layers_sha256": layers and layers.sha256,
+        "layers_size": layers and layers.size,
+        "layers_unpacked_size": layers and layers.unpacked_size,
+        "source": version.source or None,
     }
 
 

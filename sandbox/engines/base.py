@@ -34,6 +34,13 @@ class ContainerSpec:
     """Mounted read-only at /var/task; None: /var/task is empty and the code comes by frame."""
     tmp_mib: int
     """Size of /tmp."""
+    layers: Path | None = None
+    """Mounted read-only at /opt; None: /opt is the image's."""
+
+    @property
+    def dedicated(self) -> bool:
+        """Whether it holds what only some functions have: then it makes no spare."""
+        return self.code is not None or self.layers is not None
 
 
 class ResourceLimits(NamedTuple):

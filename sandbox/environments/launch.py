@@ -65,6 +65,7 @@ class Launcher:
             image=self._image(version).id,
             code=None if inline or version.code is None else self._code.tree(version.code),
             tmp_mib=version.ephemeral_storage,
+            layers=None if version.layers is None else self._code.tree(version.layers),
         )
 
     def boot(
@@ -76,7 +77,7 @@ class Launcher:
         """Start a container for `version`, or a spare."""
         if version is None:
             return self._containers.boot("fnbox-spare", spec, self._limits(None), on_lost)
-        release = self._code.hold(version.code) if version.code and spec.code else _nothing
+        release = self._hold(version, spec)
         try:
             environment = self._containers.boot(
                 f"fnbox-{version.key.name}", spec, self._limits(version), on_lost
@@ -86,6 +87,21 @@ class Launcher:
             raise
         self._holds[environment] = release
         return environment
+
+    def _hold(self, version: Version, spec: ContainerSpec) -> Callable[[], None]:
+        """Keep on the disk what a container has mounted, until the answer is called."""
+        mounted = [
+            part
+            for part, path in ((version.code, spec.code), (version.layers, spec.layers))
+            if part is not None and path is not None
+        ]
+        releases = [self._code.hold(part) for part in mounted]
+
+        def release() -> None:
+            for each in releases:
+                each()
+
+        return release
 
     def initialize(self, environment: ExecutionEnvironment, version: Version) -> bool:
         """Assign the version and start its runtime; whether it is ready for an event."""

@@ -370,7 +370,7 @@ class EnvironmentPool:
 
     def _top_up(self, spec: ContainerSpec) -> None:
         """See that spares of a container in use are there or on their way."""
-        if spec.code is not None:
+        if spec.dedicated:
             return
         with self._lock:
             have = len(self._spares.get(spec, ())) + self._booting.get(spec, 0)

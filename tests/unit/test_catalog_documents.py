@@ -107,8 +107,8 @@ GIVEN_AND_ANSWERED = {
     ),
     "KMSKeyArn": ("arn:aws:kms:a:b:c", {"KMSKeyArn": "arn:aws:kms:a:b:c"}),
     "Layers": (
-        ["arn:aws:lambda:us-east-1:1:layer:l:1"],
-        {"Layers": [{"Arn": "arn:aws:lambda:us-east-1:1:layer:l:1", "CodeSize": 0}]},
+        [{"Arn": "arn:aws:lambda:us-east-1:1:layer:l:1", "CodeSize": 9}],
+        {"Layers": [{"Arn": "arn:aws:lambda:us-east-1:1:layer:l:1", "CodeSize": 9}]},
     ),
     "FileSystemConfigs": (
         [{"Arn": "arn:efs", "LocalMountPath": "/mnt/x"}],
