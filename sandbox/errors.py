@@ -40,6 +40,10 @@ class NotFound(CallerError):
     code = "ResourceNotFoundException"
 
 
+class CodeSigningConfigNotFound(CallerError):
+    code = "CodeSigningConfigNotFoundException"
+
+
 class Conflict(CallerError):
     code = "ResourceConflictException"
 

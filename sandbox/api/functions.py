@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import platform
 from typing import Any
 
 from sandbox.api.paging import page
@@ -14,11 +16,16 @@ from sandbox.api.rules import (
 )
 from sandbox.api.services import Call, Implementation
 from sandbox.catalog import Code, Version
+from sandbox.catalog.records import version_order
 from sandbox.errors import CallerError, ImageMissing, NotFound
-from sandbox.names import LATEST, FunctionKey
+from sandbox.names import FunctionKey
 
 PAGE = 50
 CODE_PATH = "/_fnbox/code"
+
+_ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
@@ -27,6 +34,7 @@ def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     version = call.services.catalog.create_function(
         key, members, image_id=_image_id(call, members["Code"].get("ImageUri"))
     )
+    _compare_architecture(version)
     settle(call, key)
     return dict(version.configuration)
 
@@ -52,8 +60,15 @@ def _code_location(call: Call, version: Version) -> dict[str, Any]:
         location = code_url(call, version.code)
         return {"RepositoryType": "S3", "Location": location, **version.source}
     uri = version.image_uri or ""
-    resolved = f"{uri}@{version.image_id}" if version.image_id else uri
+    resolved = f"{_repository(uri)}@{version.image_id}" if version.image_id else uri
     return {"RepositoryType": "ECR", "ImageUri": uri, "ResolvedImageUri": resolved}
+
+
+def _repository(uri: str) -> str:
+    """An image's name without tag and digest."""
+    name = uri.partition("@")[0]
+    repository, _, tag = name.rpartition(":")
+    return repository if repository and "/" not in tag else name
 
 
 def code_url(call: Call, code: Code) -> str:
@@ -81,8 +96,7 @@ def list_functions(call: Call, members: dict[str, Any]) -> dict[str, Any]:
 
 
 def _place(version: Version) -> list[Any]:
-    number = 0 if version.version == LATEST else int(version.version)
-    return [version.key.name, number]
+    return [version.key.name, version_order(version.version)]
 
 
 def update_function_code(call: Call, members: dict[str, Any]) -> dict[str, Any]:
@@ -91,13 +105,14 @@ def update_function_code(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     version = call.services.catalog.update_code(
         key, members, image_id=_image_id(call, members.get("ImageUri"))
     )
+    _compare_architecture(version)
     settle(call, key)
     return dict(version.configuration)
 
 
 def update_function_configuration(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
-    check_update_configuration(call.services.catalog.function(key).latest.package_type, members)
+    check_update_configuration(call.services.catalog.function(key).latest.configuration, members)
     version = call.services.catalog.update_configuration(key, members)
     settle(call, key)
     return dict(version.configuration)
@@ -128,6 +143,20 @@ def settle(call: Call, key: FunctionKey) -> None:
         return
     for version in unsettled:
         call.services.activate(key, version)
+
+
+def _compare_architecture(version: Version) -> None:
+    """Say so when a function is not for this machine.
+
+    It is accepted all the same: most packages are not compiled, and a template that says arm64
+    should deploy on every developer's machine. What is compiled fails to load, and says why.
+    """
+    wanted = version.configuration["Architectures"][0]
+    if wanted != _ARCHITECTURE:
+        _LOGGER.warning(
+            "%s is for %s, this machine is %s: what is compiled in it may not run here",
+            *(version.key.arn, wanted, _ARCHITECTURE),
+        )
 
 
 def _image_id(call: Call, uri: str | None) -> str | None:

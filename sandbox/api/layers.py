@@ -16,16 +16,9 @@ PAGE = 50
 
 
 def publish_layer_version(call: Call, members: dict[str, Any]) -> dict[str, Any]:
-    package = _package(members["Content"])
-    version = call.services.catalog.layers.publish(_key(call, members), members, package)
+    check_source(members["Content"])
+    version = call.services.catalog.layers.publish(_key(call, members), members)
     return _described(call, version)
-
-
-def _package(content: dict[str, Any]) -> bytes:
-    """The zip that a Content member names."""
-    check_source(content)
-    package: bytes = content["ZipFile"]
-    return package
 
 
 def get_layer_version(call: Call, members: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from sandbox.api.paging import page
 from sandbox.api.rules import reference_of, unqualified_key
 from sandbox.api.services import Call, Implementation
 from sandbox.catalog import Version
-from sandbox.names import LATEST
+from sandbox.catalog.records import version_order
 
 PAGE = 50
 
@@ -31,7 +31,7 @@ def list_versions_by_function(call: Call, members: dict[str, Any]) -> dict[str, 
 
 
 def _place(version: Version) -> list[Any]:
-    return [0 if version.version == LATEST else int(version.version)]
+    return [version_order(version.version)]
 
 
 OPERATIONS: dict[str, Implementation] = {

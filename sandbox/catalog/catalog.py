@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox.catalog import documents, event_configs, routing, storage
+from sandbox.catalog import documents, event_configs, publication, routing, storage
 from sandbox.catalog.code_store import CodeStore, recount
 from sandbox.catalog.database import Database
 from sandbox.catalog.layers import Layers, check_size
@@ -27,7 +27,7 @@ from sandbox.catalog.records import Alias, Code, Function, Version
 from sandbox.catalog.snapshot import Snapshot
 from sandbox.clock import Clock
 from sandbox.errors import CallerError, Conflict, NotFound, PreconditionFailed
-from sandbox.names import LATEST, FunctionKey, FunctionReference
+from sandbox.names import LATEST, LATEST_PUBLISHED, FunctionKey, FunctionReference
 
 Request = Mapping[str, Any]
 F = TypeVar("F", Function, Function | None)
@@ -175,10 +175,10 @@ class Catalog:
             _refuse_existing(found)
             used = self._snapshot.used.get(key, 0)
             function = Function(key, {LATEST: latest}, {}, tags, used)
-            return _published(function, None, now) if request.get("Publish") else function
+            return publication.changed(function, request, now)
 
         function = self._change(key, create)
-        return _last(function) if request.get("Publish") else function.latest
+        return publication.answered(function, request)
 
     def update_code(
         self, key: FunctionKey, request: Request, *, image_id: str | None = None
@@ -207,12 +207,12 @@ class Catalog:
 
         def update(found: Function | None) -> Function:
             function = _with_latest(_existing(found, key), recode(_existing(found, key)))
-            return _published(function, None, now) if request.get("Publish") else function
+            return publication.changed(function, request, now)
 
         if request.get("DryRun"):
             return recode(self.function(key))
         function = self._change(key, update)
-        return _last(function) if request.get("Publish") else function.latest
+        return publication.answered(function, request)
 
     def update_configuration(self, key: FunctionKey, request: Request) -> Version:
         """UpdateFunctionConfiguration: absent members stay. Returns $LATEST.
@@ -255,12 +255,15 @@ class Catalog:
                     f"({current}). Please try again with the CodeSHA256 in $LATEST."
                 )
             _check_revision(request, function.latest.configuration["RevisionId"])
-            return _published(function, request.get("Description"), self._clock.wall())
+            return publication.published(function, request, self._clock.wall())
 
-        return _last(self._change(key, publish))
+        return publication.last(self._change(key, publish), request)
 
-    def activate(self, key: FunctionKey, version: str) -> Version | None:
-        """Complete what is in progress for a version: it becomes Active, with a new RevisionId.
+    def activate(
+        self, key: FunctionKey, version: str, failure: tuple[str, str] | None = None
+    ) -> Version | None:
+        """Complete what is in progress for a version: it becomes Active, with a new RevisionId;
+        or, with the reason's code and text as `failure`, it has Failed.
 
         Returns it, or None when it is gone by now. Nothing changes when it is settled already.
         """
@@ -271,9 +274,11 @@ class Catalog:
             found = function.versions.get(version)
             if found is None or found.settled:
                 return function
-            active = replace(found, configuration=documents.activated(found.configuration))
+            before = found.configuration
+            after = documents.failed(before, *failure) if failure else documents.activated(before)
+            settled = {**function.versions, version: replace(found, configuration=after)}
             former = None if version == LATEST else function.former
-            return replace(function, versions={**function.versions, version: active}, former=former)
+            return replace(function, versions=settled, former=former)
 
         function = self._change(key, settle)
         return function.versions.get(version) if function else None
@@ -286,7 +291,7 @@ class Catalog:
         """
         if qualifier == LATEST:
             raise CallerError("$LATEST version cannot be deleted without deleting the function.")
-        if qualifier is not None and not qualifier.isdigit():
+        if qualifier not in (None, LATEST_PUBLISHED) and not str(qualifier).isdigit():
             raise CallerError("Deletion of aliases is not currently supported.")
 
         def delete(found: Function | None) -> Function | None:
@@ -472,23 +477,6 @@ def _with_latest(function: Function, latest: Version) -> Function:
 def _with_alias(function: Function, alias: Alias) -> Function:
     aliases = {**function.aliases, alias.name: alias}
     return replace(function, aliases=dict(sorted(aliases.items())))
-
-
-def _published(function: Function, description: str | None, now: float) -> Function:
-    """With a version made of $LATEST, unless the last one is the same."""
-    latest = function.latest
-    last = function.versions.get(str(function.last_version))
-    if last and documents.same_content(last.configuration, latest.configuration):
-        return function
-    number = function.last_version + 1
-    document = documents.published(latest.configuration, number, description, now)
-    version = replace(latest, version=str(number), configuration=document, revision=_fresh())
-    versions = {**function.versions, version.version: version}
-    return replace(function, versions=versions, last_version=number)
-
-
-def _last(function: Function) -> Version:
-    return function.versions[str(function.last_version)]
 
 
 def _packages(function: Function | None) -> Counter[str]:

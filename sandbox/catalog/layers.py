@@ -168,9 +168,12 @@ class Layers:
 
     # changing
 
-    def publish(self, key: LayerKey, request: Mapping[str, Any], package: bytes) -> LayerVersion:
-        """PublishLayerVersion, with the bytes of its zip. Raises CallerError, RequestTooLarge."""
-        code = self._code.put_zip(package)
+    def publish(self, key: LayerKey, request: Mapping[str, Any]) -> LayerVersion:
+        """PublishLayerVersion. Content carries ZipFile (bytes).
+
+        Raises CallerError or RequestTooLarge for a package that cannot be used.
+        """
+        code = self._code.put_zip(request["Content"]["ZipFile"])
         document = {
             "Description": request.get("Description", ""),
             "CreatedDate": timestamp(self._clock.wall()),

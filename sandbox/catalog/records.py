@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sandbox.names import LATEST, FunctionKey
+from sandbox.names import LATEST, LATEST_PUBLISHED, FunctionKey
+
+_UNNUMBERED = {LATEST: -1, LATEST_PUBLISHED: 0}
+
+
+def version_order(version: str) -> int:
+    """Sorts `$LATEST` first, then `$LATEST.PUBLISHED`, then the others by number."""
+    return _UNNUMBERED[version] if version in _UNNUMBERED else int(version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Version:
 
     key: FunctionKey
     version: str
-    """`$LATEST`, or a number as text."""
+    """`$LATEST`, `$LATEST.PUBLISHED`, or a number as text."""
     configuration: Mapping[str, Any]
     """The FunctionConfiguration document as Lambda answers it when no qualifier is given."""
     revision: str
@@ -181,7 +188,7 @@ class Function:
 
     key: FunctionKey
     versions: Mapping[str, Version]
-    """`$LATEST` first, then the published ones, oldest first."""
+    """In their `version_order`."""
     aliases: Mapping[str, Alias]
     """Sorted by name."""
     tags: Mapping[str, str]

@@ -10,8 +10,15 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Table, and_
 
 from sandbox.catalog import tables
-from sandbox.catalog.records import Alias, Code, EventInvokeConfig, Function, Version
-from sandbox.names import LATEST, FunctionKey
+from sandbox.catalog.records import (
+    Alias,
+    Code,
+    EventInvokeConfig,
+    Function,
+    Version,
+    version_order,
+)
+from sandbox.names import FunctionKey
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -85,11 +92,6 @@ def save(
     old_configs = old.event_configs if old else {}
     configs = tables.event_invoke_configs
     _save_parts(connection, configs, key, old_configs, new.event_configs, _config_row)
-
-
-def version_order(version: str) -> int:
-    """Sorts `$LATEST` first, then the published versions by number."""
-    return 0 if version == LATEST else int(version)
 
 
 def _save_parts(

@@ -191,6 +191,10 @@ class EnvironmentPool:
         """Have a spare ready for a version that may be called soon. Raises EngineError."""
         self._top_up(self._launcher.spec(version))
 
+    def check(self, version: Version) -> None:
+        """Raise ImageMissing, or another EngineError, when the version's image cannot be had."""
+        self._launcher.check(version)
+
     def retire(self, key: FunctionKey, serving: Iterable[Version]) -> None:
         """A function has changed: environments of versions that are not `serving` end."""
         kept = {_key(version) for version in serving}

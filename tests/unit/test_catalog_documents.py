@@ -204,7 +204,7 @@ def test_the_status_of_an_update_comes_and_goes() -> None:
 
 
 def published(document: documents.Document, description: str | None = None) -> documents.Document:
-    return documents.published(document, 7, description, NOW)
+    return documents.published(document, "7", description, NOW)
 
 
 def test_a_published_zip_is_active_at_once() -> None:
