@@ -19,6 +19,7 @@ LEAST_UNRESERVED = 100
 def get_account_settings(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """Of the caller's account in the caller's region."""
     functions = call.services.catalog.functions(call.context.account, call.context.region)
+    layers = call.services.catalog.layers.layers(call.context.account, call.context.region)
     concurrency = call.services.settings.account_concurrency
     return {
         "AccountLimit": {
@@ -34,7 +35,8 @@ def get_account_settings(call: Call, members: dict[str, Any]) -> dict[str, Any]:
                 for function in functions
                 for version in function.versions.values()
                 if version.code is not None
-            ),
+            )
+            + sum(version.code.size for layer in layers for version in layer.versions.values()),
             "FunctionCount": len(functions),
         },
     }

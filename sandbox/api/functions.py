@@ -16,6 +16,7 @@ from sandbox.api.rules import (
 )
 from sandbox.api.services import Call, Implementation
 from sandbox.catalog import Code, Version
+from sandbox.catalog.documents import listed
 from sandbox.catalog.records import version_order
 from sandbox.errors import CallerError, ImageMissing, NotFound
 from sandbox.names import FunctionKey
@@ -91,8 +92,8 @@ def list_functions(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     found, more = page(versions, _place, members, highest=PAGE)
     # a list shows every version under its qualified ARN only when versions were asked for
     qualified = members.get("FunctionVersion") == "ALL"
-    documents = [version.described(version.version if qualified else None) for version in found]
-    return {"Functions": documents, **more}
+    shown = [listed(version.described(version.version if qualified else None)) for version in found]
+    return {"Functions": shown, **more}
 
 
 def _place(version: Version) -> list[Any]:

@@ -138,6 +138,11 @@ def failed(document: Mapping[str, Any], code: str, reason: str) -> Document:
     return {**document, **told, "RevisionId": str(uuid.uuid4())}
 
 
+def listed(document: Mapping[str, Any]) -> Document:
+    """The document as a list shows it: without what Lambda tells of one function at a time."""
+    return _without({*_CREATING, *_UPDATING, "RuntimeVersionConfig"}, document)
+
+
 def fingerprint(document: Mapping[str, Any]) -> str:
     """Base64 of a SHA-256 over the configuration, whatever its package, texts, times or state."""
     text = json.dumps(_without(_CIRCUMSTANCES, document), sort_keys=True, separators=(",", ":"))

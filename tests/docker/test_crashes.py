@@ -243,7 +243,8 @@ def shown(client: Any) -> Model:
     """What the API tells of everything; all of it is settled."""
     functions: dict[str, Deployed] = {}
     for page in client.get_paginator("list_functions").paginate(FunctionVersion="ALL"):
-        for document in page["Functions"]:
+        for item in page["Functions"]:
+            document = client.get_function_configuration(FunctionName=item["FunctionArn"])
             assert (document["State"], document["LastUpdateStatus"]) == ("Active", "Successful")
             layers = tuple(named(each["Arn"]) for each in document.get("Layers", ()))
             sha256 = base64.b64decode(document["CodeSha256"]).hex()

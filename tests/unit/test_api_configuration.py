@@ -383,6 +383,28 @@ def test_latest_published_is_replaced_and_takes_no_number(api: Api, client: Any)
     ] == (404, "ResourceNotFoundException")
 
 
+# lists
+
+
+def test_a_list_leaves_out_what_is_told_of_one_function_alone(api: Api, client: Any) -> None:
+    create(api, client)
+    whole = client.get_function_configuration(FunctionName="f")
+    left_out = {"State", "LastUpdateStatus", "RuntimeVersionConfig", "ResponseMetadata"}
+    assert left_out <= whole.keys()
+    functions = client.list_functions()["Functions"]
+    versions = client.list_versions_by_function(FunctionName="f")["Versions"]
+    for [shown] in functions, versions:
+        assert shown.keys() == whole.keys() - left_out
+
+
+def test_the_account_says_how_much_code_its_functions_and_layers_have(
+    api: Api, client: Any
+) -> None:
+    create(api, client)
+    usage = client.get_account_settings()["AccountUsage"]
+    assert usage == {"TotalCodeSize": 2 * len(zip_bytes()), "FunctionCount": 1}
+
+
 # the wire
 
 
