@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import stat
+import subprocess
+import urllib.request
 import zipfile
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
-from tests.support.instance import Deploy, Instance, Start, package
+from tests.support.instance import AWS, Deploy, Instance, Start, package
 
 LOOK = """
 import ctypes, os, subprocess, sys
@@ -121,3 +127,53 @@ def test_a_change_of_layers_is_a_new_environment_without_those_that_are_gone(
         )
         answer = function.invoke({"import": "who"})
         assert (answer.document if answer.error is None else None) == expected
+
+
+def test_a_large_layer_and_a_large_package_are_mounted_side_by_side(
+    instance: Instance, deploy: Deploy
+) -> None:
+    noise = os.urandom(6 * 2**20)  # more than is sent to a container
+    arn = publish(instance, "large", package({"noise": noise, "python/who.py": "WHO = 'large'"}))
+    function = deploy({"handler.py": LOOK, "noise": noise}, Layers=[arn])
+    assert function.invoke({"import": "who"}).document == "large"
+    sizes = ["stat", "--format=%s", "/opt/noise", "/var/task/noise"]
+    assert function.invoke({"run": sizes}).document.split() == [str(len(noise))] * 2
+
+
+def test_the_aws_command_line_publishes_and_uses_a_layer(
+    instance: Instance, deploy: Deploy, tmp_path: Path
+) -> None:
+    zip_file = tmp_path / "tools.zip"
+    zip_file.write_bytes(executable("bin/greet", "#!/bin/sh\necho hello"))
+    function = deploy(LOOK)
+    arn = aws(
+        instance,
+        *("publish-layer-version", "--layer-name", "cli-tools"),
+        *("--zip-file", f"fileb://{zip_file}", "--compatible-runtimes", "python3.13"),
+    )["LayerVersionArn"]
+    aws(
+        instance,
+        *("update-function-configuration", "--function-name", function.name, "--layers", arn),
+    )
+    aws(instance, "wait", "function-updated-v2", "--function-name", function.name)
+    assert function.invoke({"run": ["greet"]}).document == "hello"
+    listed = aws(instance, "list-layers", "--compatible-runtime", "python3.13")["Layers"]
+    assert [each["LatestMatchingVersion"]["LayerVersionArn"] for each in listed] == [arn]
+    by_arn = aws(instance, "get-layer-version-by-arn", "--arn", arn)
+    with urllib.request.urlopen(by_arn["Content"]["Location"]) as answer:
+        assert answer.read() == zip_file.read_bytes()
+    aws(instance, "delete-layer-version", "--layer-name", "cli-tools", "--version-number", "1")
+    assert aws(instance, "list-layer-versions", "--layer-name", "cli-tools")["LayerVersions"] == []
+
+
+def aws(instance: Instance, *arguments: str) -> Any:
+    """What `aws lambda` prints."""
+    done = subprocess.run(
+        [AWS, "lambda", *arguments, "--output", "json"],
+        env=instance.variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout or "null")
