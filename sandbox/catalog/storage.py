@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, and_
@@ -39,8 +39,11 @@ def load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Func
 def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[FunctionKey, int]]:
     versions: dict[FunctionKey, dict[str, Version]] = defaultdict(dict)
     for row in _all(connection, tables.versions):
-        key, (version, configuration, revision) = FunctionKey(*row[:3]), row[3:6]
-        code, (uri, image), layers, source = _code(row[6:9]), row[9:11], _code(row[11:14]), row[14]
+        key = FunctionKey(*row[:3])
+        version, configuration, revision, sha256, size, unpacked, uri, image = row[3:11]
+        opt, opt_size, opt_unpacked, source = row[11:]
+        code = None if sha256 is None else Code(sha256, size, unpacked)
+        layers = None if opt is None else Code(opt, opt_size, opt_unpacked)
         versions[key][version] = Version(
             *(key, version, configuration, revision, code, uri, image), layers, source or {}
         )
@@ -111,10 +114,6 @@ def _save_parts(
             _delete(connection, table, key, name_column == name)
         if name in new:
             connection.execute(table.insert(), row(new[name]))
-
-
-def _code(columns: Sequence[Any]) -> Code | None:
-    return None if columns[0] is None else Code(*columns)
 
 
 def _all(connection: Connection, table: Table) -> Iterable[Any]:
