@@ -19,9 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.support.instance import ROLE, Instance, package
+from tests.support.instance import ROLE, Instance, Start, package
 
 KILLS = int(os.environ.get("FNBOX_TEST_KILLS", "5"))
 SEED = int(os.environ.get("FNBOX_TEST_SEED", random.SystemRandom().randrange(10**6)))
@@ -290,11 +291,11 @@ def check_store(code: Path, model: Model, packages: dict[LayerName, str]) -> Non
             assert hashlib.sha256(original.read_bytes()).hexdigest() == sha256
 
 
-def test_a_kill_leaves_the_old_state_or_the_new_one(tmp_path: Path) -> None:
-    print(f"FNBOX_TEST_SEED={SEED}")  # noqa: T201  pytest shows it when the test fails
+def test_a_kill_leaves_the_old_state_or_the_new_one(start: Start) -> None:
+    click.echo(f"FNBOX_TEST_SEED={SEED}")  # pytest shows it when the test fails
     draw = random.Random(SEED)
-    instance = Instance(tmp_path / "state", docker_host="unix:///no/engine")
-    client = Client(instance.start(), draw)
+    instance = start(docker_host="unix:///no/engine")
+    client = Client(instance, draw)
     amid = undone = 0
     for _ in range(KILLS):
         kill_amid(instance, client, draw)
@@ -306,9 +307,8 @@ def test_a_kill_leaves_the_old_state_or_the_new_one(tmp_path: Path) -> None:
                 client.settle(client.amid)
         assert found == client.model
         check_store(instance.state_dir / "code", client.model, client.packages)
-    print(f"{KILLS} kills: {amid} amid a change, of which {undone} undone")  # noqa: T201
-    print(f"{client.changes} changes")  # noqa: T201
-    instance.stop()
+    told = f"{amid} of them amid a change, of which {undone} were undone"
+    click.echo(f"{KILLS} kills within {client.changes} changes, {told}")
 
 
 def kill_amid(instance: Instance, client: Client, draw: random.Random) -> None:
