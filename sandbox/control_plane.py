@@ -135,7 +135,7 @@ class ControlPlane:
                 metrics=metrics,
                 activate=self.service.activate,
                 image_id=lambda uri: engine.image(uri).id,
-                check_runtime=launcher.check,
+                check_runtime=launcher.check_runtime,
             )
         )
 
