@@ -29,6 +29,7 @@ from sandbox.service import InvokeService
 from sandbox.settings import Settings
 from sandbox.setup.recipes import RECIPES
 from sandbox.state import instance_id
+from sandbox.traces.store import Traces
 
 _EVENT_SECONDS = 10.0
 """What runs for an event may take so long after SIGTERM; then the event runs again later."""
@@ -81,6 +82,7 @@ class ControlPlane:
             free_mib=free_memory_mib,
         )
         metrics = Metrics()
+        traces = Traces(clock, count=settings.traces, max_bytes=settings.trace_bytes)
         database = self.catalog.database
         events = EventQueue(database, clock)
         outbox = Outbox(database, clock)
@@ -90,6 +92,7 @@ class ControlPlane:
             pool=self.pool,
             put_event=events.put,
             metrics=metrics,
+            traces=traces,
             wait_timeout=settings.wait_timeout,
             account_concurrency=settings.account_concurrency,
         )
@@ -133,6 +136,7 @@ class ControlPlane:
                 logs=self.logs,
                 dead_events=dead_events,
                 metrics=metrics,
+                traces=traces,
                 activate=self.service.activate,
                 image_id=lambda uri: engine.image(uri).id,
             )

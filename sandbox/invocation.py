@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sandbox.names import FunctionReference
+from sandbox.traces.record import Trace
 
 LOG_TAIL_BYTES = 4096
 STREAM_BYTES = 200 * 2**20
@@ -31,6 +32,7 @@ class Invocation:
     trace_id: str | None = None
     stream: ResponseStream | None = None
     """Where the response goes as it comes; None: it comes whole, in the Outcome."""
+    trace: Trace = field(default_factory=Trace, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

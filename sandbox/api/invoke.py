@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandbox.api import eventstream
-from sandbox.api.context import answer_trace, read_trace
+from sandbox.api.context import RECEIVED, answer_trace, parent_of, read_trace
 from sandbox.api.payload import check_json
 from sandbox.api.services import Call, Implementation
 from sandbox.errors import CallerError, FnboxError, InvalidRequestContent
@@ -113,7 +113,8 @@ def _log_result(outcome: Outcome) -> str:
 def read_invocation(call: Call, members: dict[str, Any]) -> Invocation:
     """What is asked of the function; its trace goes into the answer."""
     context = call.context
-    trace = read_trace(context.environ.get("HTTP_X_AMZN_TRACE_ID"))
+    header: str | None = context.environ.get("HTTP_X_AMZN_TRACE_ID")
+    trace = read_trace(header)
     call.headers.append(("X-Amzn-Trace-Id", answer_trace(trace)))
     reference = parse_reference(
         members["FunctionName"],
@@ -127,13 +128,16 @@ def read_invocation(call: Call, members: dict[str, Any]) -> Invocation:
     given = members.get("ClientContext")
     if members.get("InvocationType") == "Event":
         given = None  # an event carries its context in the payload
-    return Invocation(
+    invocation = Invocation(
         reference=reference,
         payload=payload or b"{}",
         request_id=context.request_id,
         client_context=read_client_context(given) if given else None,
         trace_id=trace,
     )
+    invocation.trace.received = context.environ.get(RECEIVED)
+    invocation.trace.parent_given = header is not None and parent_of(trace) in header
+    return invocation
 
 
 def invoke_async(call: Call, members: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +150,12 @@ def invoke_async(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     if payload:
         check_json(payload)
     call.services.service.enqueue(
-        Invocation(reference=reference, payload=payload or b"{}", request_id=context.request_id)
+        Invocation(
+            reference=reference,
+            payload=payload or b"{}",
+            request_id=context.request_id,
+            trace_id=read_trace(context.environ.get("HTTP_X_AMZN_TRACE_ID")),
+        )
     )
     return {"Status": 202}
 

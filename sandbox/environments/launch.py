@@ -76,6 +76,7 @@ class Launcher:
         """Start a container for `version`, or a spare."""
         if version is None:
             return self._containers.boot("fnbox-spare", spec, self._limits(None), on_lost)
+        began = self._clock.monotonic()
         release = self._code.hold(version.code) if version.code and spec.code else _nothing
         try:
             environment = self._containers.boot(
@@ -84,11 +85,13 @@ class Launcher:
         except FnboxError:
             release()
             raise
+        environment.asked = (began, False)
         self._holds[environment] = release
         return environment
 
     def initialize(self, environment: ExecutionEnvironment, version: Version) -> bool:
         """Assign the version and start its runtime; whether it is ready for an event."""
+        environment.asked = environment.asked or (self._clock.monotonic(), True)
         limits = self._limits(version)
         if limits != environment.limits:
             self._containers.limit(environment, limits)
