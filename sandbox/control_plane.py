@@ -29,6 +29,7 @@ from sandbox.service import InvokeService
 from sandbox.settings import Settings
 from sandbox.setup.recipes import RECIPES
 from sandbox.state import instance_id
+from sandbox.traces import otlp
 from sandbox.traces.store import Traces
 
 _EVENT_SECONDS = 10.0
@@ -82,7 +83,20 @@ class ControlPlane:
             free_mib=free_memory_mib,
         )
         metrics = Metrics()
-        traces = Traces(clock, count=settings.traces, max_bytes=settings.trace_bytes)
+        self._export: otlp.OtlpExport | None = None
+        if url := otlp.check(settings.otlp_endpoint):
+            self._export = export = otlp.OtlpExport(url)
+            export.start()
+            metrics.counter(
+                "fnbox_otlp_dropped", "Traces that were not sent", lambda: export.dropped
+            )
+        traces = Traces(
+            clock,
+            count=settings.traces,
+            max_bytes=settings.trace_bytes,
+            on_end=None if self._export is None else self._export.put,
+        )
+        metrics.gauge("fnbox_traces", "Traces that are kept", lambda: len(traces))
         database = self.catalog.database
         events = EventQueue(database, clock)
         outbox = Outbox(database, clock)
@@ -153,6 +167,8 @@ class ControlPlane:
         self.wind_down()
         self.pool.close()
         self._scheduler.close()
+        if self._export is not None:
+            self._export.close()
         self.logs.close()
         self.catalog.close()
 

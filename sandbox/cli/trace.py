@@ -20,8 +20,9 @@ from sandbox.settings import Settings
 
 _PATH = "/_fnbox/traces"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_NAME = 40
-_BAR = 32
+_NAME = 48
+_BAR = 24
+_PIPED_WIDTH = 120
 """Columns."""
 _STYLES = {"fault": "red", "error": "red", "throttle": "yellow", "in_progress": "dim"}
 
@@ -43,6 +44,8 @@ def trace(settings: Settings, identifier: str | None, as_json: bool) -> None:
         click.echo(json.dumps(answer, indent=2))
         return
     console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
     if identifier is None:
         console.print(_list(answer["traces"]))
         return
@@ -116,7 +119,7 @@ def _waterfall(root: Document) -> Table:
         stop = _end(span, now)
         name = _plain(span["name"])
         table.add_row(
-            Text(branches).append(name, style),
+            Text.assemble(branches, (name, style), (f" {span.get('origin', '')}", "dim")),
             f"{(stop - span['start_time']) * 1000:.2f} ms",
             Text(_bar(span["start_time"] - begin, stop - begin, end - begin), style or "cyan"),
             Text(_plain(_note(span)), style),
@@ -135,7 +138,7 @@ def _bar(start: float, stop: float, whole: float) -> str:
 
 def _note(span: Document) -> str:
     """What else there is to know of a span."""
-    words = [span["origin"]] if "origin" in span else []
+    words = []
     about = span.get("metadata")
     about = about.get("fnbox") if isinstance(about, dict) else None
     if isinstance(about, dict) and "container" in about:
@@ -164,4 +167,4 @@ def _plain(text: str) -> str:
 
 
 def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "milliseconds")
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

@@ -262,9 +262,12 @@ class ExecutionEnvironment:
 
     def _deliver(self, invocation: Invocation, deadline: float) -> Frame | None:
         meta = self._invoke_meta(invocation, deadline)
-        invocation.trace.delivered = self._clock.monotonic()
+        trace = invocation.trace
+        trace.delivered = self._clock.monotonic()
         self._channel.send(Frame(FrameKind.INVOKE, meta, invocation.payload))
-        return self._next(deadline)
+        report = self._next(deadline)
+        trace.answered = self._clock.monotonic()
+        return report
 
     def _never_ran(
         self, invocation: Invocation, failure: _InitFailure, duration_ms: float
@@ -341,7 +344,7 @@ class ExecutionEnvironment:
         self._stream = None
         version = self.version
         trace = invocation.trace
-        trace.duration_ms, trace.status = ending.duration_ms, ending.status
+        trace.status = ending.status
         trace.error_type = failures.TIMED_OUT if ending.status == "timeout" else ending.error_type
         used = math.ceil(ending.memory / 2**20)
         if used > version.memory_size or ending.error_type == failures.OUT_OF_MEMORY:

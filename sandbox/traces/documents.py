@@ -95,7 +95,7 @@ def _function(trace: Trace, service: Document) -> Document:
         again = _span(trace, "Initialization", trace.leased, trace.delivered or trace.ended)
         steps.append(again | {"id": _id(trace, f"{trace.began!r} suppressed")})
     if trace.delivered is not None:
-        answered = _answered(trace)
+        answered = trace.answered or trace.ended
         steps.append(_span(trace, "Invocation", trace.delivered, answered))
         ignored = xray.graft(trace.segments, trace_id(trace), told, steps[-1])
         if answered is not None:
@@ -138,17 +138,6 @@ def _span(trace: Trace, name: str, start: float, end: float | None) -> Document:
         "start_time": _wall(trace, start),
     }
     return span | ({"in_progress": True} if end is None else {"end_time": _wall(trace, end)})
-
-
-def _answered(trace: Trace) -> float | None:
-    """When the runtime had answered; the end when it never did."""
-    if trace.duration_ms is None or trace.delivered is None or trace.leased is None:
-        return trace.ended
-    # A start within the invocation counts as the function's time, and so it does for a timeout.
-    whole = trace.restarted or trace.status == "timeout"
-    answered = (trace.leased if whole else trace.delivered) + trace.duration_ms / 1000
-    answered = max(answered, trace.delivered)
-    return answered if trace.ended is None else min(answered, trace.ended)
 
 
 def _ending(trace: Trace) -> Document:

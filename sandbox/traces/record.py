@@ -51,6 +51,8 @@ class Trace:
     leased: float | None = None
     delivered: float | None = None
     """Its event left for the runtime."""
+    answered: float | None = None
+    """The runtime had answered, or was late, or had died."""
     ended: float | None = None
 
     version: str = ""
@@ -59,8 +61,6 @@ class Trace:
     """Of its environment, when this is the first invocation there."""
     restarted: bool = False
     """The runtime was started within the invocation."""
-    duration_ms: float | None = None
-    """What the function took, as REPORT tells it."""
     status: str = ""
     """As in the log's platform.report; or refused, throttled, failed: it has no outcome."""
     error_type: str | None = None

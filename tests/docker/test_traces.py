@@ -131,25 +131,38 @@ def test_every_run_of_an_event_is_an_invocation_of_one_trace(start: Start) -> No
 
 
 @pytest.mark.parametrize(
-    ("source", "members", "origin", "flag", "kind"),
+    ("source", "members", "kind"),
     [
         (
             "import time\ndef handler(event, context):\n    time.sleep(60)",
             {"Timeout": 1},
-            "::Function",
-            "error",
             "Sandbox.Timedout",
         ),
-        ("raise ValueError('boom')", {}, "::Function", "error", "Runtime.Unknown"),
-        ("", {"Runtime": "nodejs20.x"}, "", "fault", "InvalidRuntimeException"),
+        ("raise ValueError('boom')", {}, "Runtime.Unknown"),
+        ("import os\ndef handler(event, context):\n    os._exit(3)", {}, "Runtime.ExitError"),
     ],
-    ids=["timeout", "init error", "no image"],
+    ids=["timeout", "init error", "exit"],
 )
-def test_what_went_wrong_leaves_a_trace(
-    deploy: Deploy, source: str, members: dict[str, Any], origin: str, flag: str, kind: str
+def test_how_a_function_failed_is_in_its_trace(
+    deploy: Deploy, source: str, members: dict[str, Any], kind: str
 ) -> None:
     function = deploy(source, **members)
-    found = segments(function.instance, invoke(function, {}))
-    [marked] = [one for one in found if one["origin"] == f"AWS::Lambda{origin}"]
-    assert marked[flag]
-    assert marked["cause"]["exceptions"][0]["type"] == kind
+    service, run = segments(function.instance, invoke(function, {}))
+    assert "cause" not in service
+    assert run["error"]
+    assert run["cause"]["exceptions"][0]["type"] == kind
+
+
+def test_a_call_that_never_ran_leaves_a_trace(start: Start) -> None:
+    instance = start(runtime_images="python3.13=fnbox/absent")
+    function = instance.deploy(TRACED)
+    [failed] = segments(instance, invoke(function, {}))
+    assert failed["fault"]
+    assert failed["cause"]["exceptions"][0]["type"] == "InvalidRuntimeException"
+    assert names(failed) == [function.name, ["Routing"], ["Wait"]]
+    instance.client.put_function_concurrency(
+        FunctionName=function.name, ReservedConcurrentExecutions=0
+    )
+    [throttled] = segments(instance, invoke(function, {}))
+    assert throttled["throttle"]
+    assert names(throttled) == [function.name, ["Routing"]]
