@@ -130,7 +130,7 @@ def _waterfall(root: Document) -> Table:
 def _bar(start: float, stop: float, whole: float) -> str:
     """From `start` to `stop` of `whole`, to an eighth of a column; something even of nothing."""
     scale = _BAR * 8 / whole if whole > 0 else 0
-    first = min(int(start * scale), _BAR * 8 - 1) // 8
+    first = min(round(start * scale), _BAR * 8 - 1) // 8
     eighths = max(1, round(stop * scale) - first * 8)
     full, rest = divmod(eighths, 8)
     return " " * first + "█" * full + (_EIGHTHS[rest] if rest else "")
