@@ -16,7 +16,7 @@ type daemon struct {
 	dropped int
 }
 
-func newDaemon(t *testing.T) *daemon {
+func newDaemon(t testing.TB) *daemon {
 	t.Helper()
 	d := &daemon{}
 	d.segments = &segments{send: func(meta segmentMeta, data []byte) { // under the lock
@@ -91,4 +91,13 @@ func TestAFloodCostsNoMoreThanAnInvocationMaySend(t *testing.T) {
 
 func TestASocketThatNobodyListensOnHasNothingToDrain(t *testing.T) {
 	(&segments{}).drain()
+}
+
+// What an invocation without segments pays.
+func BenchmarkDrainOfNothing(b *testing.B) {
+	d := newDaemon(b)
+	b.ResetTimer()
+	for i := 0; i < b.N; i++ {
+		d.drain()
+	}
 }

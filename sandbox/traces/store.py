@@ -11,7 +11,7 @@ from sandbox.errors import CallerError, TooManyRequests
 from sandbox.invocation import Invocation
 from sandbox.traces.record import Trace
 
-TRACE_BYTES = 2048
+TRACE_BYTES = 1024
 """What a trace is taken to hold, beside what its function sends."""
 
 
