@@ -129,8 +129,8 @@ class Settings:
     )
     otlp_endpoint: str = _setting(
         "",
-        "where traces are sent too, as `http://127.0.0.1:4318/v1/traces`; needs the extra `otlp`: "
-        "`pip install 'fnbox[otlp]'`",
+        "OpenTelemetry collector that traces are sent to, as `http://127.0.0.1:4318`; needs the extra "
+        "`otlp`",
     )
     log_level: str = _setting("INFO", "level of the control plane's own log")
 
