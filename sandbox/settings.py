@@ -129,8 +129,8 @@ class Settings:
     )
     otlp_endpoint: str = _setting(
         "",
-        "OpenTelemetry collector that traces are sent to, as `http://127.0.0.1:4318`; needs the extra "
-        "`otlp`",
+        "OpenTelemetry collector that traces are sent to, as `http://127.0.0.1:4318`; needs the "
+        "extra `otlp`",
     )
     log_level: str = _setting("INFO", "level of the control plane's own log")
 

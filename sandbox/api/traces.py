@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from flask import Blueprint, Response, jsonify, request
 
+from sandbox.threads import run_native
 from sandbox.traces.documents import documents, summary
+from sandbox.traces.record import Trace
 from sandbox.traces.store import Traces
 
 PAGE = 20
@@ -25,11 +29,17 @@ def traces_blueprint(traces: Traces) -> Blueprint:
         return jsonify(traces=[summary(trace) for trace in found])
 
     @blueprint.get("/<identifier>")
-    def shown(identifier: str) -> tuple[Response, int]:
+    def shown(identifier: str) -> Response:
         """`{"segments": […]}`: X-Ray's documents of a request id, or of a trace id `1-…`."""
         found = traces.find(identifier)
         if not found:
-            return jsonify(message=f"No trace is kept of {identifier}."), 404
-        return jsonify(segments=[one for trace in found[-MOST:] for one in documents(trace)]), 200
+            absent = jsonify(message=f"No trace is kept of {identifier}.")
+            absent.status_code = 404
+            return absent
+        return Response(run_native(_written, found[-MOST:]), content_type="application/json")
 
     return blueprint
+
+
+def _written(found: list[Trace]) -> str:
+    return json.dumps({"segments": [one for trace in found for one in documents(trace)]})

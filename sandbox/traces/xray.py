@@ -18,6 +18,9 @@ Document = dict[str, Any]
 DEPTH = 32
 """Subsegments that are nested deeper are left out."""
 
+_LEVELS = 4 * DEPTH
+"""Of lists and objects in a document: to write more of them as JSON may fail."""
+
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -29,6 +32,8 @@ def parse(datagram: bytes) -> Document | None:
     except (ValueError, RecursionError):
         return None
     if header != {"format": "json", "version": 1} or not isinstance(document, dict):
+        return None
+    if _deeper(document, _LEVELS):
         return None
     return _checked(document, DEPTH)
 
@@ -75,6 +80,18 @@ def _load(text: bytes) -> Any:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested by more than that."""
+    row = [value]
+    while row and levels:
+        levels -= 1
+        nested = [one for one in row if isinstance(one, dict | list)]
+        row = [
+            inner for one in nested for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return any(isinstance(one, dict | list) for one in row)
 
 
 def _checked(document: Document, depth: int) -> Document | None:

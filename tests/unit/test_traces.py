@@ -276,6 +276,7 @@ def test_a_segment_that_has_ended_replaces_the_one_in_progress(
         HEAD + b"[]",
         HEAD + b"{}",
         HEAD + b"[" * 100_000,
+        datagram(metadata={}).replace(b"{}", b'{"a":' * 500 + b"1" + b"}" * 500),
         b'{"format":"json","version":2}\n{}',
         datagram(trace_id="1-00000000-000000000000000000000000"),
         datagram(id="short"),
