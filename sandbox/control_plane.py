@@ -27,7 +27,7 @@ from sandbox.queue import (
 )
 from sandbox.service import InvokeService
 from sandbox.settings import Settings
-from sandbox.setup.recipes import RECIPES
+from sandbox.setup.recipes import RUNTIMES
 from sandbox.state import instance_id
 from sandbox.traces import otlp
 from sandbox.traces.store import Traces
@@ -70,7 +70,7 @@ class ControlPlane:
             logs=self.logs,
             settings=settings,
             clock=clock,
-            buildable=[name for name in RECIPES if name.startswith("python")],
+            buildable=RUNTIMES,
         )
         self.pool = EnvironmentPool(
             launcher,
@@ -153,6 +153,7 @@ class ControlPlane:
                 traces=traces,
                 activate=self.service.activate,
                 image_id=lambda uri: engine.image(uri).id,
+                check_runtime=launcher.check,
             )
         )
 
