@@ -136,3 +136,14 @@ def test_the_documents_come_as_json(clock: FakeClock, traces: Traces, shown: Any
     trace = noted(clock, traces)
     assert len(json.loads(shown(trace.request_id, "--json"))["segments"]) == 2
     assert len(json.loads(shown("--json"))["traces"]) == 1
+
+
+def test_a_function_that_another_has_called_is_below_it(
+    clock: FakeClock, traces: Traces, shown: Any
+) -> None:
+    noted(clock, traces)
+    noted(clock, traces, parent_given=True)
+    printed = shown(ROOT).splitlines()
+    assert [line.count(ROOT) for line in printed] == [1] + [0] * 12
+    assert printed[7].startswith("  └ my-function AWS::Lambda ")
+    assert printed[10].startswith("    └ my-function AWS::Lambda::Function ")
