@@ -154,11 +154,11 @@ def test_how_a_function_failed_is_in_its_trace(
 
 
 def test_a_call_that_never_ran_leaves_a_trace(start: Start) -> None:
-    instance = start(runtime_images="python3.13=fnbox/absent")
+    instance = start(oci_runtime="absent")
     function = instance.deploy(TRACED)
     [failed] = segments(instance, invoke(function, {}))
     assert failed["fault"]
-    assert failed["cause"]["exceptions"][0]["type"] == "InvalidRuntimeException"
+    assert failed["cause"]["exceptions"][0]["type"] == "ServiceException"
     assert names(failed) == [function.name, ["Routing"], ["Wait"]]
     instance.client.put_function_concurrency(
         FunctionName=function.name, ReservedConcurrentExecutions=0
