@@ -52,6 +52,10 @@ class AccessDenied(CallerError):
     code = "AccessDeniedException"
 
 
+class PolicyTooLong(CallerError):
+    code = "PolicyLengthExceededException"
+
+
 class RequestTooLarge(CallerError):
     code = "RequestEntityTooLargeException"
 

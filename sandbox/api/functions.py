@@ -13,6 +13,7 @@ from sandbox.api.rules import (
     unqualified_key,
 )
 from sandbox.api.services import Call, Implementation
+from sandbox.api.snap_start import check_snap_start
 from sandbox.catalog import Version
 from sandbox.errors import CallerError, ImageMissing, NotFound
 from sandbox.names import LATEST, FunctionKey
@@ -24,6 +25,7 @@ CODE_PATH = "/_fnbox/code"
 def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
     check_create(key, members)
+    check_snap_start({}, members)
     version = call.services.catalog.create_function(
         key, members, image_id=_image_id(call, members["Code"].get("ImageUri"))
     )
@@ -95,7 +97,9 @@ def update_function_code(call: Call, members: dict[str, Any]) -> dict[str, Any]:
 
 def update_function_configuration(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
-    check_update_configuration(call.services.catalog.function(key).latest.package_type, members)
+    latest = call.services.catalog.function(key).latest
+    check_update_configuration(latest.package_type, members)
+    check_snap_start(latest.configuration, members)
     version = call.services.catalog.update_configuration(key, members)
     settle(call, key)
     return dict(version.configuration)

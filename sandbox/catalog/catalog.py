@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox.catalog import documents, event_configs, routing, storage
+from sandbox.catalog import attachments, documents, event_configs, routing, storage
+from sandbox.catalog.attachments import FunctionUrl
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.database import Database
 from sandbox.catalog.records import Alias, Code, Function, Version
@@ -129,6 +130,10 @@ class Catalog:
         if alias is None:
             raise NotFound(f"Cannot find alias arn: {key.qualified(name)}")
         return alias
+
+    def function_url(self, url_id: str) -> FunctionUrl | None:
+        """Whose URL that is."""
+        return self._snapshot.urls.get(url_id)
 
     def tags(self, reference: FunctionReference) -> Mapping[str, str]:
         """NotFound when the function is not there."""
@@ -289,7 +294,7 @@ class Catalog:
                     f"reference it: [{', '.join(users)}]"
                 )
             left = {name: v for name, v in function.versions.items() if name != qualifier}
-            return event_configs.without(replace(function, versions=left), qualifier)
+            return _without(replace(function, versions=left), qualifier)
 
         self._change(key, delete)
 
@@ -328,7 +333,7 @@ class Catalog:
             if name not in function.aliases:
                 return function
             left = {other: alias for other, alias in function.aliases.items() if other != name}
-            return event_configs.without(replace(function, aliases=left), name)
+            return _without(replace(function, aliases=left), name)
 
         self._change(key, delete)
 
@@ -363,6 +368,11 @@ class Catalog:
         self, key: FunctionKey, change: Callable[[Function], Function]
     ) -> Function:
         """Change event invoke configurations, as `catalog.event_configs` does. NotFound."""
+        return self._change(key, lambda found: change(_existing(found, key)))
+
+    def attach(self, key: FunctionKey, change: Callable[[Function], Function]) -> Function:
+        """Change what hangs on a function's qualifiers, as `permissions`, `function_urls` and
+        `runtime_configs` do. NotFound."""
         return self._change(key, lambda found: change(_existing(found, key)))
 
     def _change(self, key: FunctionKey, change: Callable[[Function | None], F]) -> F:
@@ -448,6 +458,11 @@ def _fresh() -> str:
 def _with_latest(function: Function, latest: Version) -> Function:
     versions = {**function.versions, LATEST: latest}
     return replace(function, versions=versions, former=function.latest)
+
+
+def _without(function: Function, qualifier: str) -> Function:
+    """Without anything that hangs on a qualifier that is no more."""
+    return attachments.without(event_configs.without(function, qualifier), qualifier)
 
 
 def _with_alias(function: Function, alias: Alias) -> Function:

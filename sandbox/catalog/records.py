@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from sandbox.catalog.attachments import FunctionUrl, Policy, RuntimeManagement
 from sandbox.names import LATEST, FunctionKey
 
 
@@ -186,6 +187,10 @@ class Function:
     reserved_concurrency: int | None = None
     event_configs: Mapping[str, EventInvokeConfig] = field(default_factory=dict)
     """By qualifier, sorted."""
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    urls: Mapping[str, FunctionUrl] = field(default_factory=dict)
+    runtime_management: Mapping[str, RuntimeManagement] = field(default_factory=dict)
+    """What hangs on a qualifier: by it, `$LATEST` for the function itself; sorted."""
     former: Version | None = None
     """`$LATEST` as calls still see it while an update is in progress, else None. It is not
     kept over a restart: then calls see the update at once."""

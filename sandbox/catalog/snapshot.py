@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sandbox.catalog.attachments import FunctionUrl
 from sandbox.catalog.records import Function
 from sandbox.names import FunctionKey
 
@@ -19,6 +20,8 @@ class Snapshot:
     """Of the functions in an account and a region, sorted."""
     used: Mapping[FunctionKey, int]
     """The last version number of functions that were deleted."""
+    urls: Mapping[str, FunctionUrl]
+    """By id."""
 
     @classmethod
     def of(
@@ -27,7 +30,10 @@ class Snapshot:
         names: dict[tuple[str, str], list[str]] = {}
         for account, region, name in sorted(functions):
             names.setdefault((account, region), []).append(name)
-        return cls(functions, {place: tuple(found) for place, found in names.items()}, used)
+        urls = {
+            url.url_id: url for function in functions.values() for url in function.urls.values()
+        }
+        return cls(functions, {place: tuple(found) for place, found in names.items()}, used, urls)
 
     def replaced(self, key: FunctionKey, new: Function | None) -> Snapshot:
         """With `new` in place of what `key` names now; None removes it."""
@@ -40,11 +46,23 @@ class Snapshot:
             functions[key] = new
         elif old is not None and old.last_version:
             used[key] = old.last_version
+        urls = _replaced(self.urls, old, new)
         if (old is None) == (new is None):
-            return Snapshot(functions, self.names, used)
+            return Snapshot(functions, self.names, used, urls)
         place = (key.account, key.region)
         names = self.names.get(place, ())
         at = bisect_left(names, key.name)
         middle = () if new is None else (key.name,)
         names = (*names[:at], *middle, *names[at + (new is None) :])
-        return Snapshot(functions, {**self.names, place: names}, used)
+        return Snapshot(functions, {**self.names, place: names}, used, urls)
+
+
+def _replaced(
+    urls: Mapping[str, FunctionUrl], old: Function | None, new: Function | None
+) -> Mapping[str, FunctionUrl]:
+    before, after = old.urls if old else {}, new.urls if new else {}
+    if before == after:
+        return urls
+    gone = {url.url_id for url in before.values()}
+    left = {url_id: url for url_id, url in urls.items() if url_id not in gone}
+    return left | {url.url_id: url for url in after.values()}

@@ -1,0 +1,99 @@
+"""The policies of functions, versions and aliases: AddPermission and RemovePermission.
+
+Pure functions from a function to the function as it is then. A policy has a RevisionId of its
+own; a change of it is one of what it hangs on too, whose RevisionId changes with it. Source: the
+Lambda API reference and observed answers.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sandbox.catalog import attachments, policies
+from sandbox.catalog.attachments import Policy
+from sandbox.catalog.records import Function
+from sandbox.errors import CallerError, Conflict, NotFound, PolicyTooLong, PreconditionFailed
+from sandbox.names import LATEST
+
+POLICY_BYTES = 20_480
+
+
+def added(function: Function, qualifier: str | None, request: Mapping[str, Any]) -> Function:
+    """After AddPermission. Raises NotFound, CallerError, Conflict, PreconditionFailed,
+    PolicyTooLong."""
+    if qualifier == LATEST:
+        raise CallerError("We currently do not support adding policies for $LATEST.")
+    place = qualifier or LATEST
+    revision = _revision(function, place)
+    statement = policies.statement(request, function.key.qualified(qualifier))
+    policy = function.policies.get(place)
+    _check_revision(request, policy, revision)
+    held = policy.statements if policy else ()
+    sid = request["StatementId"]
+    if any(one["Sid"] == sid for one in held):
+        raise Conflict(
+            f"The statement id ({sid}) provided already exists. Please provide a new statement "
+            "id, or remove the existing statement."
+        )
+    new = Policy(function.key, place, [*held, statement], str(uuid.uuid4()))
+    size = len(new.text.encode())
+    if size > POLICY_BYTES:
+        raise PolicyTooLong(
+            f"The final policy size ({size}) is bigger than the limit ({POLICY_BYTES})."
+        )
+    return _with(function, place, attachments.added(function.policies, place, new))
+
+
+def removed(function: Function, qualifier: str | None, request: Mapping[str, Any]) -> Function:
+    """After RemovePermission; the last statement takes the policy with it. Raises NotFound,
+    PreconditionFailed."""
+    place = qualifier or LATEST
+    policy = function.policies.get(place)
+    if policy is None:
+        raise NotFound("No policy is associated with the given resource.")
+    sid = request["StatementId"]
+    left = [one for one in policy.statements if one["Sid"] != sid]
+    if len(left) == len(policy.statements):
+        raise NotFound(f"Statement {sid} is not found in resource policy.")
+    _check_revision(request, policy, "")
+    if not left:
+        return _with(function, place, attachments.removed(function.policies, place))
+    new = replace(policy, statements=left, revision_id=str(uuid.uuid4()))
+    return _with(function, place, attachments.added(function.policies, place, new))
+
+
+def _revision(function: Function, place: str) -> str:
+    """The RevisionId of what a policy is to hang on; raises NotFound."""
+    if place in function.aliases:
+        return function.aliases[place].revision_id
+    if place in function.versions:
+        return str(function.versions[place].configuration["RevisionId"])
+    arn = function.key.qualified(place)
+    if place.isdigit():
+        raise NotFound(f"Function not found: {arn}")
+    raise NotFound(f"Cannot find alias arn: {arn}")
+
+
+def _check_revision(request: Mapping[str, Any], policy: Policy | None, revision: str) -> None:
+    current, ask = (
+        (policy.revision_id, "GetPolicy") if policy else (revision, "GetFunction/GetAlias")
+    )
+    if request.get("RevisionId") not in (None, current):
+        raise PreconditionFailed(
+            "The Revision Id provided does not match the latest Revision Id. Call the "
+            f"{ask} API to retrieve the latest Revision Id"
+        )
+
+
+def _with(function: Function, place: str, changed: Mapping[str, Policy]) -> Function:
+    fresh = str(uuid.uuid4())
+    function = replace(function, policies=changed)
+    if place in function.aliases:
+        alias = replace(function.aliases[place], revision_id=fresh)
+        return replace(function, aliases={**function.aliases, place: alias})
+    version = function.versions[place]
+    version = replace(version, configuration={**version.configuration, "RevisionId": fresh})
+    return replace(function, versions={**function.versions, place: version})
