@@ -96,7 +96,7 @@ def effect(
         if _applies(one, action, resource, principal, lowered, unknown=denies):
             if denies:
                 return "Deny"
-            found = "Allow"
+            found = "Allow" if one.get("Effect") == "Allow" else found
     return found
 
 
