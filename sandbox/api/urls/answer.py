@@ -104,7 +104,8 @@ def head(document: Mapping[str, Any]) -> tuple[int, Headers]:
         status = int(status) if len(status) == 3 else 0
     if not isinstance(status, int) or isinstance(status, bool) or not 200 <= status <= 599:
         raise BadResponse(f"the function's statusCode is {str(status)[:100]}")
-    given, cookies = document.get("headers") or {}, document.get("cookies") or []
+    given, cookies = document.get("headers"), document.get("cookies")
+    given, cookies = {} if given is None else given, [] if cookies is None else cookies
     if not isinstance(given, Mapping) or not isinstance(cookies, list):
         raise BadResponse("the function's headers are no object, or its cookies no list")
     headers = [

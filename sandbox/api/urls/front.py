@@ -56,7 +56,7 @@ class FunctionUrls:
             ("X-Amzn-Trace-Id", trace),
             *given,
         ]
-        if isinstance(body, bytes):
+        if isinstance(body, bytes) and status not in _NO_BODY:
             headers.append(("Content-Length", str(len(body))))
         bodiless = status in _NO_BODY or environ["REQUEST_METHOD"] == "HEAD"
         start_response(f"{status} {_REASONS.get(status, 'Unknown')}", headers)
