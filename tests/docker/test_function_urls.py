@@ -202,7 +202,7 @@ def test_a_bare_socket_gets_plain_http(instance: Instance, url: str) -> None:
     host = host_of(url).encode()
     answer, body = raw(
         instance,
-        b"PURGE /a//%2e%2E/b?x=%2F&y HTTP/1.1\r\nHost: %s\r\nX-Two: 1\r\nX-Two: 2\r\n"
+        b"PURGE /a//%%2e%%2E/b?x=%%2F&y HTTP/1.1\r\nHost: %s\r\nX-Two: 1\r\nX-Two: 2\r\n"
         b"Cookie: a=1; b=2\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n" % host,
     )
