@@ -38,7 +38,8 @@ def load(connection: Connection) -> Mapping[FunctionKey, Attached]:
     """What every function has attached, sorted by qualifier."""
     found: dict[FunctionKey, Attached] = defaultdict(dict)
     for kind in KINDS:
-        rows = connection.execute(kind.table.select().order_by(kind.table.c.qualifier))
+        # sorted here: databases have orders of their own
+        rows = sorted(connection.execute(kind.table.select()), key=lambda row: row.qualifier)
         for account, region, name, qualifier, *rest in rows:
             key = FunctionKey(account, region, name)
             of_kind = found[key].setdefault(kind.member, {})

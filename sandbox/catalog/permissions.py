@@ -27,6 +27,10 @@ def added(function: Function, qualifier: str | None, request: Mapping[str, Any])
     if qualifier == LATEST:
         raise CallerError("We currently do not support adding policies for $LATEST.")
     place = qualifier or LATEST
+    if request.get("FunctionUrlAuthType") and request["Action"] != "lambda:InvokeFunctionUrl":
+        raise CallerError(
+            "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action"
+        )
     revision = _revision(function, place)
     statement = policies.statement(request, function.key.qualified(qualifier))
     policy = function.policies.get(place)

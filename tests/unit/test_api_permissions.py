@@ -124,6 +124,13 @@ def test_a_principal_that_is_none_is_refused(client: Any) -> None:
     )
 
 
+def test_an_auth_type_goes_with_the_action_for_urls_alone(client: Any) -> None:
+    assert refused(add, client, FunctionUrlAuthType="NONE") == (
+        "InvalidParameterValueException",
+        "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action",
+    )
+
+
 @pytest.mark.parametrize(
     ("members", "message"),
     [

@@ -182,7 +182,7 @@ def test_headers_of_the_connection_are_not_the_functions(urls: UrlApi, url: str)
 
 @pytest.mark.parametrize(
     ("header", "cookies"),
-    [("a=1", ["a=1"]), ("a=1; b=2;c=3", ["a=1", "b=2", "c=3"]), ("", None), (" ", None)],
+    [("a=1", ["a=1"]), ("a=1; b=2;;c=3;", ["a=1", "b=2", "c=3"]), ("", None), (" ", None)],
 )
 def test_cookies(urls: UrlApi, url: str, header: str, cookies: list[str] | None) -> None:
     event = event_of(urls, url, headers={"Cookie": header})
@@ -224,9 +224,9 @@ def test_a_urls_host_goes_before_every_path_of_the_api(urls: UrlApi, url: str, p
     assert event["rawPath"] == path
 
 
-def test_a_urls_host_may_be_of_any_domain_and_case(urls: UrlApi, url: str) -> None:
-    for domain in ("on.aws", "localhost", "localhost:1"):
-        host = f"{url.upper()}.Lambda-url.us-east-1.{domain}".replace("Lambda", "lambda")
+def test_a_urls_host_may_be_of_any_domain(urls: UrlApi, url: str) -> None:
+    for domain in ("on.aws", "localhost", "LocalHost:1"):
+        host = f"{url.upper()}.lambda-url.us-east-1.{domain}"
         assert event_of(urls, url, headers={"Host": host})["requestContext"]["apiId"] == url
 
 

@@ -36,6 +36,7 @@ _OURS = frozenset(
     }
 )
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_anything = msgspec.json.Decoder(msgspec.Raw)
 _document = msgspec.json.Decoder()
 
 
@@ -66,13 +67,11 @@ def buffered(payload: Payload) -> Answer:
             members = _members.decode(data)
             if "statusCode" in members:
                 return _described(members)
-        text = _document.decode(data) if start == b'"' else None
-        if text is None:
-            _document.decode(data)
+        text = (_document if start == b'"' else _anything).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadResponse(f"the function returned no JSON: {error}") from error
     # a JSON text loses its quotes; everything else is what the runtime made of it
-    body = data if text is None else str(text).encode("utf-8", "surrogatepass")
+    body = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else data
     return Answer(200, [("Content-Type", JSON)], body)
 
 
@@ -148,8 +147,9 @@ def streamed(stream: ResponseStream) -> Answer:
         kind = kind if kind.isascii() and kind.isprintable() else ""
         headers = [("Content-Type", kind.strip() or "application/octet-stream")]
         return Answer(200, headers, _rest(stream, bytes(first or b""), pieces))
-    held = bytearray(first or b"")
-    while (end := held.find(PRELUDE_END)) < 0:
+    held, searched = bytearray(first or b""), 0
+    while (end := held.find(PRELUDE_END, searched)) < 0:
+        searched = max(0, len(held) - len(PRELUDE_END) + 1)
         piece = next(pieces, None)
         if piece is None or len(held) > PRELUDE_BYTES:
             stream.leave()

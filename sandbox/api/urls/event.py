@@ -60,8 +60,9 @@ def event_of(request: UrlRequest) -> bytes:
         "rawPath": request.path,
         "rawQueryString": request.query,
     }
-    if cookies := [cookie.strip() for cookie in headers.get("cookie", "").split(";")]:
-        event |= {"cookies": cookies} if any(cookies) else {}
+    cookies = [cookie.strip() for cookie in headers.get("cookie", "").split(";")]
+    if any(cookies):
+        event["cookies"] = [cookie for cookie in cookies if cookie]
     event["headers"] = headers
     if parameters := parameters_of(request.query):
         event["queryStringParameters"] = parameters

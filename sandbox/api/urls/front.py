@@ -65,8 +65,7 @@ class FunctionUrls:
         return (body,) if isinstance(body, bytes) else body
 
     def _answer(self, environ: Mapping[str, Any], request_id: str, trace: str) -> Answer:
-        path, _ = request_target(environ)
-        url, path = self._find(environ, path)
+        url, path = self._find(environ)
         rules = url.cors if url is not None else {}
         if rules and cors.is_preflight(environ):
             return Answer(200, cors.preflight_headers(rules, environ), b"")
@@ -74,22 +73,20 @@ class FunctionUrls:
             answer = self._run(environ, url, path, request_id, trace)
         except CallerError as error:
             answer = _refused(error, request_id)
+        except BadResponse as error:
+            log.info("request %s: %s", request_id, error)
+            answer = _FAILED
         except FnboxError as error:
-            log.log(
-                logging.INFO if isinstance(error, BadResponse) else logging.ERROR,
-                "the URL of %s: %s",
-                url.arn if url else "no function",
-                error,
-                exc_info=error.__cause__ if not isinstance(error, BadResponse) else None,
-            )
+            log.error("request %s: %s", request_id, error, exc_info=error.__cause__)
             answer = _FAILED
         except Exception:
             log.exception("request %s failed", request_id)
             answer = _FAILED
         return _with_cors(answer, rules, environ) if rules else answer
 
-    def _find(self, environ: Mapping[str, Any], path: str) -> tuple[FunctionUrl | None, str]:
+    def _find(self, environ: Mapping[str, Any]) -> tuple[FunctionUrl | None, str]:
         """The URL, and the path under it; it goes by the host first, then by the path."""
+        path, _ = request_target(environ)
         url_id = by_host(environ.get("HTTP_HOST", ""))
         if url_id is None:
             url_id, path = by_path(path) or ("", path)
