@@ -7,7 +7,7 @@ the function itself is kept under `$LATEST`. They end with what they hang on.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,14 +26,14 @@ class Policy:
 
     key: FunctionKey
     qualifier: str
-    statements: Sequence[Mapping[str, Any]]
-    """In the order in which they were added; never empty."""
+    document: Mapping[str, Any]
+    """In IAM's language; its Statement is a list, and never empty."""
     revision_id: str
 
     @property
-    def document(self) -> dict[str, Any]:
-        """The policy in IAM's language."""
-        return {"Version": "2012-10-17", "Id": "default", "Statement": list(self.statements)}
+    def statements(self) -> list[dict[str, Any]]:
+        """In the order in which they were added."""
+        return list(self.document["Statement"])
 
     @property
     def text(self) -> str:

@@ -65,11 +65,25 @@ def _principal(text: str) -> str | dict[str, str]:
         return ANYONE
     if _ACCOUNT.fullmatch(text):
         return {"AWS": f"arn:aws:iam::{text}:root"}
-    if _IDENTITY.fullmatch(text):
+    if is_identity(text):
         return {"AWS": text}
-    if _SERVICE.fullmatch(text):
+    if is_service(text):
         return {"Service": text}
-    raise CallerError(
+    raise invalid_principal()
+
+
+def is_identity(text: str) -> bool:
+    """Whether a text names an account, or a user, role or session of one."""
+    return _ACCOUNT.fullmatch(text) is not None or _IDENTITY.fullmatch(text) is not None
+
+
+def is_service(text: str) -> bool:
+    """Whether a text names a service of AWS."""
+    return _SERVICE.fullmatch(text) is not None
+
+
+def invalid_principal() -> CallerError:
+    return CallerError(
         "The provided principal was invalid. Please check the principal and try again."
     )
 
@@ -145,10 +159,10 @@ def _is_principal(element: Any, principal: str) -> bool:
         return False
     if "Service" in element and principal in _listed(element["Service"]):
         return True
-    return any(_is_identity(given, principal) for given in _listed(element.get("AWS", ())))
+    return any(_stands_for(given, principal) for given in _listed(element.get("AWS", ())))
 
 
-def _is_identity(given: str, principal: str) -> bool:
+def _stands_for(given: str, principal: str) -> bool:
     """An account stands for all of its identities, a role for all of its sessions."""
     if given in (ANYONE, principal):
         return True

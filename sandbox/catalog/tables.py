@@ -95,7 +95,7 @@ policies = Table(
     metadata,
     *_key(),
     Column("qualifier", Text, primary_key=True),
-    Column("statements", JSON, nullable=False),
+    Column("document", JSON, nullable=False),
     Column("revision_id", Text, nullable=False),
     _of_a_function(),
 )

@@ -35,6 +35,13 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "Qualifier": st.sampled_from(["1", "2", "prod", "$LATEST"]),
     "FunctionVersion": st.sampled_from(["1", "2", "$LATEST"]),
     "Role": st.just(ROLE),
+    "ResourceArn": st.sampled_from([ARN, f"{ARN}:prod"]),
+    "Policy": st.just(
+        '{"Statement":{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}}'
+    ),
+    "Principal": st.sampled_from(["*", "s3.amazonaws.com", "000000000001"]),
+    "Action": st.sampled_from(["lambda:InvokeFunction", "lambda:InvokeFunctionUrl", "*"]),
+    "StatementId": st.sampled_from(["one", "two"]),
     "Layers": st.just([]),
     "Runtime": st.just("python3.13"),
     "ZipFile": st.sampled_from([zip_bytes(), zip_bytes({"a.py": ""}), b"", b"PK"]),

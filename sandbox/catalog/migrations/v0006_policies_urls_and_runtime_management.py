@@ -28,7 +28,7 @@ def _create(name: str, *columns: sa.Column[object]) -> None:
 def upgrade() -> None:
     _create(
         "policies",
-        sa.Column("statements", sa.JSON, nullable=False),
+        sa.Column("document", sa.JSON, nullable=False),
         sa.Column("revision_id", sa.Text, nullable=False),
     )
     _create(
