@@ -20,6 +20,7 @@ from sandbox.api import (
     functions,
     invoke,
     permissions,
+    recursion,
     runtime_configs,
     tags,
     versions,
@@ -56,6 +57,7 @@ OPERATIONS: dict[str, Implementation] = {
     **permissions.OPERATIONS,
     **function_urls.OPERATIONS,
     **runtime_configs.OPERATIONS,
+    **recursion.OPERATIONS,
 }
 
 Found = tuple[Operation, list[str]]

@@ -1,4 +1,5 @@
-"""What hangs on a qualifier of a function: its policy, its URL, its runtime management.
+"""What hangs on a qualifier of a function: its policy, its URL, its runtime management; and its
+event invoke configuration, of which `event_configs` has the rules.
 
 Immutable values, each kept under the version or alias that it was given to; what was given to
 the function itself is kept under `$LATEST`. They end with what they hang on.
@@ -99,6 +100,7 @@ def without(function: Function, qualifier: str) -> Function:
     """The function without anything that hangs on a qualifier."""
     return replace(
         function,
+        event_configs=removed(function.event_configs, qualifier),
         policies=removed(function.policies, qualifier),
         urls=removed(function.urls, qualifier),
         runtime_management=removed(function.runtime_management, qualifier),

@@ -19,11 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox.catalog import attachments, documents, event_configs, routing, storage
+from sandbox.catalog import attachments, documents, routing, storage
 from sandbox.catalog.attachments import FunctionUrl
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.database import Database
 from sandbox.catalog.records import Alias, Code, Function, Version
+from sandbox.catalog.reservations import reserving
 from sandbox.catalog.snapshot import Snapshot
 from sandbox.clock import Clock
 from sandbox.errors import CallerError, Conflict, NotFound, PreconditionFailed
@@ -123,6 +124,10 @@ class Catalog:
         snapshot = self._snapshot
         names = snapshot.names.get((account, region), ())
         return [snapshot.functions[FunctionKey(account, region, name)] for name in names]
+
+    def reserved(self, account: str, region: str) -> int:
+        """What all functions of an account and region together reserve of its concurrency."""
+        return self._snapshot.reserved.get((account, region), 0)
 
     def alias(self, key: FunctionKey, name: str) -> Alias:
         """NotFound when the function or the alias is not there."""
@@ -294,7 +299,7 @@ class Catalog:
                     f"reference it: [{', '.join(users)}]"
                 )
             left = {name: v for name, v in function.versions.items() if name != qualifier}
-            return _without(replace(function, versions=left), qualifier)
+            return attachments.without(replace(function, versions=left), qualifier)
 
         self._change(key, delete)
 
@@ -333,7 +338,7 @@ class Catalog:
             if name not in function.aliases:
                 return function
             left = {other: alias for other, alias in function.aliases.items() if other != name}
-            return _without(replace(function, aliases=left), name)
+            return attachments.without(replace(function, aliases=left), name)
 
         self._change(key, delete)
 
@@ -358,20 +363,25 @@ class Catalog:
 
         self._change(key, remove)
 
-    def put_concurrency(self, key: FunctionKey, reserved: int | None) -> Function:
-        """Reserve so many concurrent calls, or with None release them. NotFound."""
-        return self._change(
-            key, lambda found: replace(_existing(found, key), reserved_concurrency=reserved)
-        )
-
-    def configure_events(
-        self, key: FunctionKey, change: Callable[[Function], Function]
+    def put_concurrency(
+        self, key: FunctionKey, reserved: int | None, *, most: int | None = None
     ) -> Function:
-        """Change event invoke configurations, as `catalog.event_configs` does. NotFound."""
-        return self._change(key, lambda found: change(_existing(found, key)))
+        """Reserve so many concurrent calls, or with None release them. Raises NotFound, and
+        CallerError when all functions of the account and region would reserve over `most`."""
+
+        def reserve(found: Function | None) -> Function:
+            function = _existing(found, key)
+            others = self.reserved(key.account, key.region) - (function.reserved_concurrency or 0)
+            return reserving(function, reserved, others=others, most=most)
+
+        return self._change(key, reserve)
+
+    def put_recursive_loop(self, key: FunctionKey, loop: str) -> Function:
+        """Say what becomes of a function that calls itself: `Terminate`, `Allow`. NotFound."""
+        return self._change(key, lambda found: replace(_existing(found, key), recursive_loop=loop))
 
     def attach(self, key: FunctionKey, change: Callable[[Function], Function]) -> Function:
-        """Change what hangs on a function's qualifiers, as `permissions`, `function_urls` and
+        """Change what hangs on qualifiers, as `event_configs`, `permissions`, `function_urls` and
         `runtime_configs` do. NotFound."""
         return self._change(key, lambda found: change(_existing(found, key)))
 
@@ -458,11 +468,6 @@ def _fresh() -> str:
 def _with_latest(function: Function, latest: Version) -> Function:
     versions = {**function.versions, LATEST: latest}
     return replace(function, versions=versions, former=function.latest)
-
-
-def _without(function: Function, qualifier: str) -> Function:
-    """Without anything that hangs on a qualifier that is no more."""
-    return attachments.without(event_configs.without(function, qualifier), qualifier)
 
 
 def _with_alias(function: Function, alias: Alias) -> Function:

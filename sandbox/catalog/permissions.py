@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sandbox.catalog import attachments, policies
+from sandbox.catalog import attachments, iam
 from sandbox.catalog.attachments import Policy
 from sandbox.catalog.records import Function
 from sandbox.errors import CallerError, Conflict, NotFound, PolicyTooLong, PreconditionFailed
@@ -35,7 +35,7 @@ def added(function: Function, qualifier: str | None, request: Mapping[str, Any])
             "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action"
         )
     revision = _revision(function, place)
-    statement = policies.statement(request, function.key.qualified(qualifier))
+    statement = iam.statement(request, function.key.qualified(qualifier))
     policy = function.policies.get(place)
     _check_revision(request, policy, revision, "GetPolicy")
     held = policy.document if policy else _EMPTY

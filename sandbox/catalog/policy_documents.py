@@ -1,6 +1,6 @@
 """Policies that callers write themselves: read, checked, and in one form.
 
-What is checked is what `policies` relies on, and what a policy of a Lambda resource has to have.
+What is checked is what `iam` relies on, and what a policy of a Lambda resource has to have.
 Source: the IAM user guide, "Grammar of the IAM JSON policy language". The texts of errors are
 ours, but for that about principals.
 """
@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sandbox.catalog import policies
+from sandbox.catalog import iam
 from sandbox.errors import CallerError
 
 Document = dict[str, Any]
@@ -25,8 +25,8 @@ _ELEMENTS = {
 }
 _ACTION = re.compile(r"\*|lambda:[a-zA-Z*?]+", re.IGNORECASE)
 _KINDS: Mapping[str, Callable[[str], bool]] = {
-    "AWS": lambda text: text == policies.ANYONE or policies.is_identity(text),
-    "Service": policies.is_service,
+    "AWS": lambda text: text == iam.ANYONE or iam.is_identity(text),
+    "Service": iam.is_service,
 }
 
 
@@ -86,13 +86,13 @@ def _either(one: Mapping[str, Any], name: str) -> Any:
 
 
 def _check_principal(principal: Any) -> None:
-    if principal == policies.ANYONE:
+    if principal == iam.ANYONE:
         return
     if not isinstance(principal, dict) or not principal or not principal.keys() <= _KINDS.keys():
-        raise policies.invalid_principal()
+        raise iam.invalid_principal()
     for kind, given in principal.items():
         if not all(map(_KINDS[kind], _texts(given, "a Principal"))):
-            raise policies.invalid_principal()
+            raise iam.invalid_principal()
 
 
 def _check_condition(condition: Any) -> None:

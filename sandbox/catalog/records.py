@@ -85,6 +85,11 @@ class Version:
         return dict(self.configuration.get("Environment", {}).get("Variables", {}))
 
     @cached_property
+    def tenant_isolation(self) -> bool:
+        """Whether every call is some tenant's, and no two tenants share an environment."""
+        return bool(self.configuration.get("TenancyConfig"))
+
+    @cached_property
     def state(self) -> str:
         """`Pending`, `Active` or `Failed`."""
         return str(self.configuration["State"])
@@ -187,6 +192,8 @@ class Function:
     reserved_concurrency: int | None = None
     event_configs: Mapping[str, EventInvokeConfig] = field(default_factory=dict)
     """By qualifier, sorted."""
+    recursive_loop: str = "Terminate"
+    """What becomes of calls in which it has called itself too often: `Terminate` or `Allow`."""
     policies: Mapping[str, Policy] = field(default_factory=dict)
     urls: Mapping[str, FunctionUrl] = field(default_factory=dict)
     runtime_management: Mapping[str, RuntimeManagement] = field(default_factory=dict)

@@ -50,7 +50,7 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
         )
     attached = attachment_rows.load(connection)
     found = {}
-    for *of, tags, last_version, reserved in _all(connection, tables.functions):
+    for *of, tags, last_version, reserved, loop in _all(connection, tables.functions):
         key = FunctionKey(*of)
         published = dict(sorted(versions[key].items(), key=lambda item: version_order(item[0])))
         named = dict(sorted(aliases[key].items()))
@@ -62,7 +62,8 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
             tags,
             last_version,
             reserved,
-            event_configs=configured,
+            configured,
+            recursive_loop=loop,
             **attached.get(key, {}),
         )
     used = {FunctionKey(*of): number for *of, number in _all(connection, tables.used_versions)}
@@ -142,6 +143,7 @@ def _function_row(function: Function) -> Row:
         "tags": function.tags,
         "last_version": function.last_version,
         "reserved_concurrency": function.reserved_concurrency,
+        "recursive_loop": function.recursive_loop,
     }
 
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.catalog.policies import effect
+from sandbox.catalog.iam import effect
 from sandbox.catalog.policy_documents import read
 from sandbox.errors import CallerError
 from tests.support.api import ROLE, Api, open_api, zip_bytes

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sandbox.api.dispatch import SYNC_BYTES
 from sandbox.api.urls.event import parameters_of
+from sandbox.lineage import forwarded
 from tests.support.urls import NOW, UrlApi
 
 PNG = b"\x89PNG\r\n"
@@ -44,11 +45,12 @@ def event_of(urls: UrlApi, url: str, *args: Any, **members: Any) -> dict[str, An
 
 
 def test_the_whole_event_of_a_plain_request(urls: UrlApi, url: str) -> None:
-    trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=0123456789abcdef;Sampled=1"
-    headers = {"X-Amzn-Trace-Id": trace, "User-Agent": "curl/8", "Accept": "*/*"}
+    sent = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=0123456789abcdef;Sampled=1"
+    headers = {"X-Amzn-Trace-Id": sent, "User-Agent": "curl/8", "Accept": "*/*"}
     answer = urls.send(url, "/p%20q/%E2%82%AC?a=1&a=2", headers=headers)
     invocation = urls.event()
     event = json.loads(invocation.payload)
+    trace = forwarded(sent, invocation.reference.key)
     host = f"{url}.lambda-url.us-east-1.localhost"
     assert event == {
         "version": "2.0",

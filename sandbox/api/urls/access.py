@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from sandbox.api.context import RequestContext
-from sandbox.catalog import FunctionUrl, Policy, policies
+from sandbox.catalog import FunctionUrl, Policy, iam
 from sandbox.errors import AccessDenied
 from sandbox.threads import run_native
 
@@ -131,14 +131,14 @@ def check_access(
         "lambda:InvokedViaFunctionUrl": "true",
     }
     if caller is None:
-        principal, by_default = policies.ANYONE, None if enforced else "Allow"
+        principal, by_default = iam.ANYONE, None if enforced else "Allow"
     else:
         principal = caller.caller
         by_default = "Allow" if caller.account == url.key.account else None
         context["aws:PrincipalAccount"] = caller.account
         context["aws:PrincipalArn"] = caller.caller
     for action in ACTIONS:
-        effect = policies.effect(document, action, url.arn, principal, context)
+        effect = iam.effect(document, action, url.arn, principal, context)
         if (effect or by_default) != "Allow":
             raise forbidden()
 

@@ -25,6 +25,7 @@ from sandbox.api.urls.event import UrlRequest, event_of
 from sandbox.catalog import FunctionUrl
 from sandbox.errors import CallerError, FnboxError, NotFound
 from sandbox.invocation import Invocation
+from sandbox.lineage import forwarded
 from sandbox.names import FunctionReference
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ class FunctionUrls:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request_id = new_request_id()
+        url, path = self._find(environ)
         trace = read_trace(environ.get("HTTP_X_AMZN_TRACE_ID"))
-        status, given, body = self._answer(environ, request_id, trace)
+        if url is not None:
+            trace = forwarded(trace, url.key)
+        status, given, body = self._answer(environ, url, path, request_id, trace)
         headers = [
             ("x-amzn-RequestId", request_id),
             ("X-Amzn-Trace-Id", trace),
@@ -64,8 +68,14 @@ class FunctionUrls:
             return ()
         return (body,) if isinstance(body, bytes) else body
 
-    def _answer(self, environ: Mapping[str, Any], request_id: str, trace: str) -> Answer:
-        url, path = self._find(environ)
+    def _answer(
+        self,
+        environ: Mapping[str, Any],
+        url: FunctionUrl | None,
+        path: str,
+        request_id: str,
+        trace: str,
+    ) -> Answer:
         rules = url.cors if url is not None else {}
         if rules and cors.is_preflight(environ):
             return Answer(200, cors.preflight_headers(rules, environ), b"")

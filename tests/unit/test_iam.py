@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.catalog.policies import allows, effect, matches, statement
+from sandbox.catalog.iam import allows, effect, matches, statement
 from sandbox.errors import CallerError
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
