@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 from sandbox.catalog.catalog import Catalog
@@ -80,15 +79,16 @@ class InvokeService:
         except FnboxError:
             metrics.platform_errors.inc()
             raise
-        metrics.invocations.inc()
-        metrics.durations.observe(outcome.duration_ms / 1000)
+        metrics.runs.observe(outcome.duration_ms / 1000)
         if outcome.function_error is not None:
             metrics.function_errors.inc()
         return outcome
 
     def _run(self, invocation: Invocation) -> Outcome:
         version = self._active(invocation.reference)
-        with self._admitted(invocation.reference.key):
+        key = invocation.reference.key
+        self._admit(key)
+        try:
             environment = self._pool.lease(version, self._wait_timeout)
             lost = True
             try:
@@ -97,6 +97,8 @@ class InvokeService:
             finally:
                 self._pool.release(environment, lost=lost)
             return outcome
+        finally:
+            self._dismiss(key)
 
     def stream(self, invocation: Invocation) -> ResponseStream:
         """Run an invocation, in the background; returns once its response begins, or ends.
@@ -168,9 +170,8 @@ class InvokeService:
                 )
         return version
 
-    @contextmanager
-    def _admitted(self, key: FunctionKey) -> Iterator[None]:
-        """Within the concurrency that the function has reserved, and that its account has."""
+    def _admit(self, key: FunctionKey) -> None:
+        """Count a call, within what its function has reserved and what its account has."""
         running = self._running
         reserved = self._catalog.function(key).reserved_concurrency
         if reserved is not None and running[key] >= reserved:
@@ -179,13 +180,14 @@ class InvokeService:
             raise TooManyRequests("ConcurrentInvocationLimitExceeded")
         running[key.account] += 1
         running[key] += 1
-        try:
-            yield
-        finally:
-            running[key.account] -= 1
+
+    def _dismiss(self, key: FunctionKey) -> None:
+        running = self._running
+        running[key.account] -= 1
+        if running[key] == 1:
+            del running[key]
+        else:
             running[key] -= 1
-            if not running[key]:
-                del running[key]
 
     def _changed(self, key: FunctionKey) -> None:
         try:

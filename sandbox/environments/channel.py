@@ -7,13 +7,14 @@ socket around them. Payloads are never copied more than once.
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import struct
 import threading
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
+
+import msgspec
 
 from sandbox.errors import EnvironmentFailed
 from sandbox.invocation import Payload
@@ -43,6 +44,11 @@ class FrameKind(IntEnum):
     CHUNK = 135
 
 
+_KINDS = {kind.value: kind for kind in FrameKind}
+_write_meta = msgspec.json.Encoder().encode
+_read_meta = msgspec.json.Decoder().decode
+
+
 class Frame(NamedTuple):
     kind: FrameKind
     meta: Mapping[str, Any] = {}
@@ -51,7 +57,7 @@ class Frame(NamedTuple):
 
 def encode_head(frame: Frame) -> bytes:
     """Everything of a frame but its payload."""
-    meta = json.dumps(frame.meta, separators=(",", ":")).encode() if frame.meta else b""
+    meta = _write_meta(frame.meta) if frame.meta else b""
     return _PRELUDE.pack(frame.kind, len(meta), len(frame.payload)) + meta
 
 
@@ -63,13 +69,13 @@ class Decoder:
     """
 
     def __init__(self) -> None:
-        self._store = bytearray(_BUFFER)
+        self._store = memoryview(bytearray(_BUFFER))
         self._start = 0
         self._end = 0
 
     def buffer(self) -> memoryview:
         """Where the next bytes go; never empty."""
-        return memoryview(self._store)[self._end :]
+        return self._store[self._end :]
 
     def advance(self, count: int) -> Iterator[Frame]:
         """`count` bytes have been put into the buffer: the frames that are now whole."""
@@ -91,11 +97,11 @@ class Decoder:
             return None
         meta_start = self._start + _PRELUDE.size
         payload_start = meta_start + meta_size
-        view = memoryview(self._store)
+        view = self._store
         try:
-            kind = FrameKind(number)
-            meta = json.loads(bytes(view[meta_start:payload_start])) if meta_size else {}
-        except ValueError as error:
+            kind = _KINDS[number]
+            meta = _read_meta(view[meta_start:payload_start]) if meta_size else {}
+        except (KeyError, ValueError) as error:
             raise EnvironmentFailed(
                 f"the init sent a frame that cannot be read: {error}"
             ) from error
@@ -103,9 +109,9 @@ class Decoder:
         if len(self._store) > _BUFFER:
             payload = view[payload_start : payload_start + payload_size]
             rest = view[self._start + size : self._end]
-            self._store, self._start, self._end = bytearray(_BUFFER), 0, 0
+            self._store = memoryview(bytearray(_BUFFER))
             self._store[: len(rest)] = rest
-            self._end = len(rest)
+            self._start, self._end = 0, len(rest)
         else:
             payload = bytes(view[payload_start : payload_start + payload_size])
             self._start += size
@@ -118,7 +124,7 @@ class Decoder:
         if self._start + size <= len(self._store) and self._end < len(self._store):
             return
         held = self._store[self._start : self._end]
-        self._store = bytearray(max(size, _BUFFER))
+        self._store = memoryview(bytearray(max(size, _BUFFER)))
         self._store[: len(held)] = held
         self._start, self._end = 0, len(held)
 

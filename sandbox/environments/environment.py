@@ -13,7 +13,6 @@ import logging
 import math
 import queue
 import threading
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from sandbox.environments.lifecycle import Event, State, StopReason, after
 from sandbox.environments.log import EnvironmentLog, LogWriter
 from sandbox.environments.variables import RESPONSE_BYTES
 from sandbox.errors import EnvironmentFailed
+from sandbox.identifiers import new_uuid
 from sandbox.invocation import (
     STREAM_BYTES,
     WINDOW_BYTES,
@@ -244,8 +244,8 @@ class ExecutionEnvironment:
 
     def _take_in(self) -> None:
         """Note what was reported since: a runtime may end after its answer."""
-        while self.runtime_lives and self._next(self._clock.monotonic()) is not None:
-            pass
+        while self.runtime_lives and not self._reports.empty():
+            self._next(0.0)
 
     def _deliver(self, invocation: Invocation, deadline: float) -> Frame | None:
         meta = self._invoke_meta(invocation, deadline)
@@ -272,7 +272,7 @@ class ExecutionEnvironment:
             "requestId": invocation.request_id,
             "deadlineMs": int((self._clock.wall() + remaining) * 1000),
             "invokedFunctionArn": invocation.reference.arn,
-            "invocationId": str(uuid.uuid4()),
+            "invocationId": new_uuid(),
         }
         if invocation.trace_id:
             meta["traceId"] = invocation.trace_id
@@ -339,12 +339,12 @@ class ExecutionEnvironment:
             produced_bytes=len(ending.payload),
             traced=traced(version, invocation.trace_id),
         )
-        self.log.event(*self.log.format.end(self._clock.wall(), end))
+        log_tail = self.log.end(*self.log.format.end(self._clock.wall(), end))
         return Outcome(
             payload=ending.payload,
             function_error=None if ending.status == "success" else "Unhandled",
             executed_version=version.version,
-            log_tail=self.log.tail(),
+            log_tail=log_tail,
             duration_ms=ending.duration_ms,
         )
 

@@ -110,10 +110,9 @@ class LogStream:
         """What the function wrote as events, whatever they hold. Ends an unfinished line."""
         self._store._accept(self, records, at, True, STREAM_BUFFER)
 
-    def event(self, data: bytes, at: float) -> None:
-        """An event of the platform's, whatever it holds. Ends an unfinished line."""
-        if data:
-            self._store._accept(self, (data,), at, True, 2 * STREAM_BUFFER)
+    def events(self, events: Sequence[bytes], at: float) -> None:
+        """Events of the platform's, whatever they hold. Ends an unfinished line."""
+        self._store._accept(self, events, at, True, 2 * STREAM_BUFFER)
 
     def close(self) -> None:
         """Nothing more will come: an unfinished line is kept as it stands."""
@@ -300,8 +299,9 @@ class LogStore:
             if self._held >= TOTAL_BUFFER:
                 limit = limit // STREAM_BUFFER * RESERVED_BUFFER
             for data in pieces:
-                room = max(limit - stream._held - _OVERHEAD, 0)
+                room = limit - stream._held - _OVERHEAD
                 if room < len(data):
+                    room = max(room, 0)
                     self._dropped[stream] = self._dropped.get(stream, 0) + len(data) - room
                     data = data[:room]
                     if not data:
