@@ -18,6 +18,7 @@ import msgspec
 
 from sandbox.errors import EnvironmentFailed
 from sandbox.invocation import Payload
+from sandbox.sockets import JOINED_BYTES, send_all
 
 PROTOCOL = 1
 
@@ -139,27 +140,20 @@ class Channel:
 
     def send(self, *frames: Frame) -> None:
         """Write frames, together when they are small; EnvironmentFailed when it is closed."""
-        small = bytearray()
+        small = b""
         try:
             with self._sending:
                 for frame in frames:
                     small += encode_head(frame)
-                    if len(frame.payload) <= _BUFFER:
+                    if len(frame.payload) <= JOINED_BYTES:
                         small += frame.payload
                     else:
-                        self._write(small)
-                        self._write(frame.payload)
-                        small.clear()
+                        send_all(self._socket, small, frame.payload)
+                        small = b""
                 if small:
-                    self._write(small)
+                    send_all(self._socket, small)
         except OSError as error:
             raise EnvironmentFailed(f"the environment is gone: {error}") from error
-
-    def _write(self, data: Payload) -> None:
-        # gevent's `sendall` first asks how large the socket's buffer is; most frames fit.
-        sent = self._socket.send(data)
-        if sent < len(data):
-            self._socket.sendall(memoryview(data)[sent:])
 
     def frames(self) -> Iterator[Frame]:
         """Frames as they come, until the channel closes."""

@@ -24,6 +24,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import gevent
@@ -36,11 +37,10 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from sandbox.http.wire import REQUEST_ID, read_head, write_head
+from sandbox.sockets import send_all
 
 READ_BYTES = 64 * 2**10
 """Of a connection at once: the head and body of most requests."""
-JOINED_BYTES = 64 * 2**10
-"""An answer's body up to this size is copied behind its head; a longer one is not copied."""
 WATCH_SECONDS = 1.0
 """How often connections are looked at, and how long a call runs unwatched."""
 
@@ -182,7 +182,8 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             status, headers, answer = short_way.answer(environ, found)
             del self._calls[client]
             assert isinstance(answer, bytes), "Invoke streams nothing"
-            send(client, write_head(status, headers, len(answer), keep_alive=self.alive), answer)
+            top = write_head(status, headers, len(answer), keep_alive=self.alive)
+            send_all(client, top, b"" if status == HTTPStatus.NO_CONTENT else answer)
             self._waiting[client] = time.monotonic()
             if not self.alive or not body.skip():
                 return b""
@@ -200,7 +201,7 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
         super().handle_error(request, said, address, error)
         status = int(said.data[9:12] or 500)
         with contextlib.suppress(OSError):
-            send(client, *refusal(status, str(error)))
+            send_all(client, *refusal(status, str(error)))
 
 
 class Body:
@@ -237,21 +238,6 @@ class Body:
         if self._left:
             self.read(self._left)
         return not self._left
-
-
-def send(client: socket.socket, head: bytes, body: bytes) -> None:
-    """One write, when the connection takes it; copies no long body."""
-    if len(body) <= JOINED_BYTES:
-        whole = head + body
-        sent = client.send(whole)
-        if sent < len(whole):
-            client.sendall(memoryview(whole)[sent:])
-        return
-    sent = client.sendmsg((head, body))
-    if sent < len(head):
-        client.sendall(head[sent:])
-        sent = len(head)
-    client.sendall(memoryview(body)[sent - len(head) :])
 
 
 def _end_reading(client: socket.socket) -> None:

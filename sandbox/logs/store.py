@@ -299,9 +299,8 @@ class LogStore:
             if self._held >= TOTAL_BUFFER:
                 limit = limit // STREAM_BUFFER * RESERVED_BUFFER
             for data in pieces:
-                room = limit - stream._held - _OVERHEAD
+                room = max(limit - stream._held - _OVERHEAD, 0)
                 if room < len(data):
-                    room = max(room, 0)
                     self._dropped[stream] = self._dropped.get(stream, 0) + len(data) - room
                     data = data[:room]
                     if not data:
