@@ -69,8 +69,8 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)
         self._ending = Event()
-        self._waiting: dict[Any, float] = {}
-        """The greenlets of connections between two calls, and since when; the longest first."""
+        self._waiting: dict[socket.socket, float] = {}
+        """Connections between two requests, and since when; the longest first."""
         self._calls: dict[socket.socket, tuple[float, dict[str, Any]]] = {}
         """The calls that run: since when, and WSGI's variables."""
 
@@ -105,11 +105,14 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
         while True:
             gevent.sleep(WATCH_SECONDS)
             now = time.monotonic()
-            for client, since in list(self._waiting.items()):
-                if since > now - self.cfg.keepalive:
-                    break
-                _end_reading(client)
+            self._end_the_idle(now - self.cfg.keepalive)
             self._notice_the_gone(now - WATCH_SECONDS)
+
+    def _end_the_idle(self, since_before: float) -> None:
+        for client, since in list(self._waiting.items()):
+            if since > since_before:
+                break
+            _end_reading(client)
 
     def _notice_the_gone(self, begun_before: float) -> None:
         """Log whose client has left meanwhile, once; what its function does, it does."""

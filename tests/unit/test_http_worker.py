@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sandbox.errors import TooManyRequests
-from sandbox.http.wire import read_head
+from sandbox.http.wire import REQUEST_ID, read_head
 from sandbox.http.worker import InvokeWorker
 from sandbox.invocation import Outcome
 from tests.support.api import AUTHORIZATION, Api, open_api
@@ -212,6 +213,42 @@ def test_a_worker_that_ends_answers_what_has_come_and_closes(
         ours.alive = True
     assert answer.count(b"HTTP/1.1 200 OK") == 1
     assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_a_client_that_leaves_during_its_call_is_noticed_once(
+    ours: InvokeWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "sandbox.http.worker")
+    client, connection = socket.socketpair()
+    with client, connection:
+        ours._calls[connection] = 1.0, {REQUEST_ID: "the-id", "RAW_URI": PATH}
+        try:
+            ours._notice_the_gone(2.0)
+            assert caplog.messages == []
+            client.shutdown(socket.SHUT_RDWR)
+            ours._notice_the_gone(1.0)
+            assert caplog.messages == [], "a short call is nobody's business"
+            ours._notice_the_gone(2.0)
+            ours._notice_the_gone(3.0)
+        finally:
+            ours._calls.clear()
+    assert caplog.messages == ["the client of request the-id has left; the call goes on"]
+
+
+def test_only_connections_that_are_idle_for_long_are_ended(ours: InvokeWorker) -> None:
+    pairs = [socket.socketpair() for _ in range(2)]
+    try:
+        ours._waiting.update({pairs[0][1]: 1.0, pairs[1][1]: 3.0})
+        ours._end_the_idle(2.0)
+        assert pairs[0][1].recv(1) == b""
+        pairs[1][1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            pairs[1][1].recv(1)
+    finally:
+        ours._waiting.clear()
+        for pair in pairs:
+            for end in pair:
+                end.close()
 
 
 NAMES = st.sampled_from(
