@@ -9,6 +9,7 @@ thread of its own reads the channel.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import queue
@@ -24,6 +25,7 @@ from sandbox.environments import failures
 from sandbox.environments.channel import Channel, Frame, FrameKind
 from sandbox.environments.lifecycle import Event, State, StopReason, after
 from sandbox.environments.log import EnvironmentLog, LogWriter
+from sandbox.environments.scheduler import Alarm, Scheduler
 from sandbox.environments.variables import RESPONSE_BYTES
 from sandbox.errors import EnvironmentFailed
 from sandbox.identifiers import new_uuid
@@ -46,6 +48,8 @@ _KILL_SECONDS = 2.0
 _EXIT_SECONDS = 1.0
 _TURN_BYTES = 64 * 2**10
 """After as much log of one environment all others have their turn."""
+_LATE = Frame(FrameKind.HELLO)
+"""Among the reports: a deadline has passed."""
 _FRAME_COST = 32 * 2**10
 """A LOG frame, of 100 short records perhaps, costs as much as that many bytes of output."""
 
@@ -130,6 +134,7 @@ class ExecutionEnvironment:
         uid: int,
         channel: Channel,
         clock: Clock,
+        scheduler: Scheduler,
         on_lost: Callable[[ExecutionEnvironment], None],
     ) -> None:
         self.id = identifier
@@ -144,6 +149,7 @@ class ExecutionEnvironment:
         self._clock = clock
         self._on_lost = on_lost
         self._reports: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._alarm = Alarm(scheduler, clock, functools.partial(self._reports.put, _LATE))
         self._generation = 0
         self._exited = 0
         self._invocations = 0
@@ -245,7 +251,9 @@ class ExecutionEnvironment:
     def _take_in(self) -> None:
         """Note what was reported since: a runtime may end after its answer."""
         while self.runtime_lives and not self._reports.empty():
-            self._next(0.0)
+            report = self._reports.get()
+            if report is not _LATE:
+                self._noted(report)
 
     def _deliver(self, invocation: Invocation, deadline: float) -> Frame | None:
         meta = self._invoke_meta(invocation, deadline)
@@ -360,11 +368,16 @@ class ExecutionEnvironment:
 
     def _next(self, deadline: float) -> Frame | None:
         """The init's next report, or None at the deadline."""
-        timeout = max(0.0, deadline - self._clock.monotonic())
-        try:
-            report = self._reports.get(timeout=timeout)
-        except queue.Empty:
-            return None
+        self._alarm.set(deadline)
+        report = self._reports.get()
+        while report is _LATE:
+            if deadline <= self._clock.monotonic():
+                return None
+            report = self._reports.get()  # that was about an earlier one
+        self._alarm.clear()
+        return self._noted(report)
+
+    def _noted(self, report: Frame | None) -> Frame:
         if report is None:
             self._reports.put(None)  # for whoever asks next
             raise EnvironmentFailed(f"the container of environment {self.id} ended")
