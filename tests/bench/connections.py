@@ -212,29 +212,40 @@ def crowded(address: Address, function: Function, crowd: int) -> None:
 
 
 def memory(instance: Instance) -> None:
-    """Of environments that have run once and wait, as their cgroups and the machine see it."""
+    """Of environments that have run once and wait: their cgroups, and what their processes
+    and the engine's shim of each take of the machine (PSS; root sees it)."""
     address = ("127.0.0.1", instance.port)
     function = instance.deploy(_SLEEP)
-    before = _available()
     known = instance.containers()
     asked(address, [invoke_request(address, function.name, b"1")] * _IDLE_ENVIRONMENTS)
     made = instance.containers() - known
-    after = _available()
     listed = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", *made).splitlines()
     usage = statistics.median(_mib(line.split("/")[0]) for line in listed)
-    each = (before - after) / len(made)
+    inits = docker("inspect", "--format", "{{.State.Pid}}", *made).split()
+    inside = statistics.median(_pss(int(init)) + sum(map(_pss, _children(init))) for init in inits)
+    shim = statistics.median(_pss(_parent(init)) for init in inits)
     click.echo(
-        f"an idle environment of {function.name.split('-')[0]}: {usage:.1f} MiB in its cgroup, "
-        f"{each:.1f} MiB of the machine with what the engine needs for it: "
-        f"{1024 / max(each, 1):.0f} to a GiB ({len(made)} environments)"
+        f"an idle environment ({len(made)} of them): {usage:.1f} MiB in its cgroup; its processes "
+        f"take {inside:.1f} MiB, the engine's shim {shim:.1f} MiB: "
+        f"{1024 / (inside + shim):.0f} to a GiB"
     )
 
 
-def _available() -> float:
-    text = Path("/proc/meminfo").read_text()
-    found = re.search(r"MemAvailable:\s+(\d+)", text)
+def _pss(process: int) -> float:
+    text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    found = re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)
     assert found is not None
     return int(found[1]) / 1024
+
+
+def _children(process: str) -> list[int]:
+    """Whichever of its threads started them."""
+    lists = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for each in lists for child in each.read_text().split()]
+
+
+def _parent(process: str) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _mib(text: str) -> float:
