@@ -2,10 +2,10 @@
 
     python -m tests.bench.connections [--long 60] [--crowd 1000]
 
-Each case keeps up a condition while a warm function is called every 10 ms, and prints how
-long those calls took. Then a crowd calls one function of a second each where far fewer
-environments may be, and it is counted how each call ended. Last: the memory of an idle
-environment. Nothing is asserted.
+A warm function is called every 10 ms with nothing else to do, and then while a condition is
+kept up: a row tells how long both took. Then the memory of an idle environment is measured.
+Last a crowd calls one function, a second each, where far fewer environments may be, and it is
+counted how each call ended. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -56,8 +56,7 @@ def main(long_seconds: int, crowd: int) -> None:
         large = instance.deploy(_LARGE, MemorySize=512)
         sleep = instance.deploy(_SLEEP, Timeout=900)
         normal = invoke_request(address, echo.name, b"{}")
-        click.echo(f"{'a normal call among':42}   p50     p99   worst  ms")
-        report("nothing else", address, normal, None)
+        click.echo(f"{'ms of a normal call':34}   alone     p99   among     p99   worst")
         report("500 half-sent requests", address, normal, lambda: half_sent(address, 500))
         report("200 slow bodies", address, normal, lambda: slow_bodies(address, echo, 200))
         report("50 slow readers of 6 MB", address, normal, lambda: slow_readers(address, large, 50))
@@ -80,23 +79,30 @@ def main(long_seconds: int, crowd: int) -> None:
 
 
 def report(
-    name: str,
-    address: Address,
-    request: bytes,
-    condition: Callable[[], Iterator[None]] | None,
+    name: str, address: Address, request: bytes, condition: Callable[[], Iterator[None]]
 ) -> None:
-    """Call while the condition holds."""
-    with ExitStack() as stack:
-        stack.enter_context(contextmanager(condition)() if condition else ExitStack())
-        connection = stack.enter_context(closing(Connection(address)))
+    """Call with nothing else to do, and then while the condition holds."""
+    with closing(Connection(address)) as connection:
         call(connection, request)
-        times = []
-        for _ in range(_CALLS):
-            times.append(1000 * call(connection, request))
-            time.sleep(_PAUSE_SECONDS)
-    times.sort()
-    p99 = times[len(times) * 99 // 100]
-    click.echo(f"{name:42} {statistics.median(times):6.2f} {p99:7.2f} {times[-1]:7.2f}")
+        alone = normal_calls(connection, request)
+        with contextmanager(condition)():
+            among = normal_calls(connection, request)
+    figures = [statistics.median(alone), _p99(alone), statistics.median(among), _p99(among)]
+    shown = "".join(f"{figure:8.2f}" for figure in [*figures, max(among)])
+    click.echo(f"{name:34}{shown}")
+
+
+def normal_calls(connection: Connection, request: bytes) -> list[float]:
+    """How many ms each took."""
+    times = []
+    for _ in range(_CALLS):
+        times.append(1000 * call(connection, request))
+        time.sleep(_PAUSE_SECONDS)
+    return times
+
+
+def _p99(times: list[float]) -> float:
+    return sorted(times)[len(times) * 99 // 100]
 
 
 # Conditions: each holds until its generator is left.
