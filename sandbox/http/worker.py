@@ -115,7 +115,10 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             _end_reading(client)
 
     def _notice_the_gone(self, begun_before: float) -> None:
-        """Log whose client has left meanwhile, once; what its function does, it does."""
+        """Log whose client has left meanwhile, once; what its function does, it does.
+
+        One that has closed its own side only, and still reads, looks the same and is answered.
+        """
         poll = _Poll()
         clients = {}
         for client, (since, _) in self._calls.items():
