@@ -7,7 +7,9 @@ there, and to the same functions:
 * Flask's catch-all, for everything;
 * `ShortWay`, plain WSGI in front of Flask, for Invoke and its kin alone. Routing and
   contexts of Flask cost a warm invoke more than all the rest of the API layer, so a
-  request whose path is Invoke's goes to `Dispatch` directly.
+  request whose path is Invoke's goes to `Dispatch` directly. `sandbox.http.worker` asks
+  it for most invokes without WSGI's ceremony: with a dict that holds the request's
+  method, `RAW_URI`, query, headers and `wsgi.input`, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from werkzeug.exceptions import HTTPException
 
 import sandbox
 from sandbox.api.context import RECEIVED
-from sandbox.api.dispatch import Dispatch
+from sandbox.api.dispatch import Dispatch, Found
 from sandbox.api.errors import Body, Reply
 from sandbox.api.events import events_blueprint
 from sandbox.api.functions import CODE_PATH
@@ -99,9 +101,9 @@ def create_app(services: Services) -> Flask:
             return lambda_api()
         return reply(dispatch.failed())  # Flask has logged what was raised
 
-    app.wsgi_app = ShortWay(  # type: ignore[method-assign]
-        app.wsgi_app, dispatch, FunctionUrls(services), services.clock
-    )
+    short_way = ShortWay(app.wsgi_app, dispatch, FunctionUrls(services), services.clock)
+    app.wsgi_app = short_way  # type: ignore[method-assign]
+    app.extensions["short_way"] = short_way
     return app
 
 
@@ -126,9 +128,18 @@ class ShortWay:
             return self._urls(environ, start_response)
         if found is None or found[0].name not in INVOKE:
             return self._further(environ, start_response)
-        status, headers, body = self._dispatch.answer(environ, found)
+        status, headers, body = self.answer(environ, found)
         start_response(_STATUS_LINES[status], [*headers, *length_of(body)])
         return (body,) if isinstance(body, bytes) else body
+
+    def route(self, environ: WSGIEnvironment) -> Found | None:
+        """Invoke, if that is what is asked for: its answer is bytes."""
+        environ[RECEIVED] = self._now()
+        found = self._dispatch.route(environ)
+        return found if found is not None and found[0].name == "Invoke" else None
+
+    def answer(self, environ: WSGIEnvironment, found: Found) -> Reply:
+        return self._dispatch.answer(environ, found)
 
 
 def length_of(body: Body) -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ from sandbox.api.errors import (
 from sandbox.api.model import Model, Operation
 from sandbox.api.services import Call, Implementation, Services
 from sandbox.errors import FnboxError, InvalidRequestContent, RequestTooLarge
+from sandbox.http.wire import REQUEST_ID
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +85,15 @@ class Dispatch:
         path, query = request_target(environ)
         return self._model.routes.match(environ["REQUEST_METHOD"], path, query)
 
-    def answer(self, environ: Mapping[str, Any], found: Found | None) -> Reply:
-        """The reply to a request that `route` found an operation for, or none."""
+    def answer(self, environ: dict[str, Any], found: Found | None) -> Reply:
+        """The reply to a request that `route` found an operation for, or none.
+
+        Adds the request's id to `environ`.
+        """
         request_id = ""
         headers: list[tuple[str, str]] = []
         try:
-            request_id = read_request_id(environ)
+            request_id = environ[REQUEST_ID] = read_request_id(environ)
             status, modelled, body = self._answer(environ, found, request_id, headers)
         except FnboxError as error:
             status, modelled, body = error_reply(
