@@ -39,11 +39,14 @@ func BenchmarkOurs(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	near, _ := net.Pipe()
-	s := newSupervisor(near, listener, func(error) {})
+	s, err := newSupervisor(&socket{fd: -1}, listener, func(error) {})
+	if err != nil {
+		b.Fatal(err)
+	}
 	s.config = &configureMeta{}
-	s.run = &run{state: started, clients: map[*client]struct{}{}, done: make(chan struct{})}
-	go s.accept()
+	s.run = &run{state: started, clients: map[int]*client{}, output: &output{fd: -1}, done: make(chan struct{})}
+	s.loop.watch(s.arrivals)
+	go s.loop.run()
 	benchmarkPost(b, listener.Addr().String())
 	_ = listener.Close()
 }

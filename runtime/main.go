@@ -41,9 +41,12 @@ func serve(address string) error {
 	if err != nil {
 		return err
 	}
-	s := newSupervisor(conn, listener, func(err error) {
+	s, err := newSupervisor(conn, listener, func(err error) {
 		fmt.Fprintln(os.Stderr, "init:", err)
 		os.Exit(1)
 	})
+	if err != nil {
+		return err
+	}
 	return s.serve()
 }
