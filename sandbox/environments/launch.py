@@ -55,14 +55,18 @@ class Launcher:
         self._settings = settings
         self._clock = clock
         self._buildable = buildable
+        self._images: dict[str, Image] = {}
+        """By id, which stands for the same image for ever."""
         self._holds: dict[ExecutionEnvironment, Callable[[], None]] = {}
         """What keeps mounted code on the disk while a container uses it."""
 
     def spec(self, version: Version) -> ContainerSpec:
         """What container a version needs. Raises ImageMissing and other EngineErrors."""
+        image = self._image(version)
+        self._images[image.id] = image
         inline = version.code is None or self._code.archive(version.code) is not None
         return ContainerSpec(
-            image=self._image(version).id,
+            image=image.id,
             code=None if inline or version.code is None else self._code.tree(version.code),
             tmp_mib=version.ephemeral_storage,
         )
@@ -99,7 +103,7 @@ class Launcher:
         )
         configuration = variables.configuration(
             version,
-            self._image(version),
+            self._images.get(environment.spec.image) or self._image(version),
             uid=environment.uid,
             log_group=group,
             log_stream=stream,
