@@ -36,7 +36,12 @@ def main(environments: int, seconds: float) -> None:
             before = _available_mib()
             began = time.perf_counter()
             with ThreadPoolExecutor(_AT_ONCE) as threads:
-                list(threads.map(lambda _: instance.deploy(_CODE).invoke(), range(environments)))
+                list(
+                    threads.map(
+                        lambda number: instance.deploy(_CODE, f"idle-{number}").invoke(),
+                        range(environments),
+                    )
+                )
             took = time.perf_counter() - began
             inits = _inits(instance)
             click.echo(f"{len(inits)} environments after {took:.0f} s")
