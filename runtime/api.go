@@ -112,6 +112,7 @@ func (s *supervisor) hear(c *client) {
 	s.mu.Lock()
 	if !c.parked {
 		c.held = true
+		c.conn.waited = false
 		s.mu.Unlock()
 		s.serveClient(c)
 		return
@@ -136,6 +137,9 @@ func (s *supervisor) serveClient(c *client) {
 			s.dismiss(c)
 			return
 		}
+		if req.body.chunked || req.body.left > keepBody {
+			s.loop.stepAside() // it may never end
+		}
 		if !s.route(c, req) {
 			s.dismiss(c)
 			return
@@ -143,6 +147,7 @@ func (s *supervisor) serveClient(c *client) {
 		if !s.goesOn(c) {
 			return
 		}
+		s.loop.stepAside() // nor may the requests that it sends ahead
 	}
 }
 

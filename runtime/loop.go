@@ -138,6 +138,7 @@ func (l *loop) lock(mu *sync.Mutex) {
 type socket struct {
 	fd        int
 	stepAside func()
+	waited    bool // the loop did, for what it deals with now
 }
 
 // Read and Write are as those of net.Conn.
@@ -184,19 +185,22 @@ func (k *socket) writeBoth(first, second []byte) (written int, err error) {
 const pollIn, pollOut = 1, 4
 
 // await returns when the socket can be read, or written, or has been closed. A body
-// mostly comes right after its head: the loop waits that long before it steps aside.
+// mostly comes right after its head: the loop waits a moment, once, before it steps aside.
 func (k *socket) await(events int16) {
 	poll := struct {
 		fd              int32
 		events, revents int16
 	}{fd: int32(k.fd), events: events}
-	if k.stepAside != nil {
+	if k.stepAside != nil && !k.waited {
+		k.waited = true
 		soon := syscall.NsecToTimespec(int64(time.Millisecond))
 		n, _, _ := syscall.RawSyscall6(syscall.SYS_PPOLL,
 			uintptr(unsafe.Pointer(&poll)), 1, uintptr(unsafe.Pointer(&soon)), 0, 0, 0)
 		if n == 1 {
 			return
 		}
+	}
+	if k.stepAside != nil {
 		k.stepAside()
 	}
 	_, _, _ = syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, 0, 0, 0, 0)

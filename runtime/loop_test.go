@@ -69,6 +69,52 @@ func TestABodyThatIsSlowToComeHoldsUpNobody(t *testing.T) {
 	}
 }
 
+func TestARuntimeThatNeverStopsSendingHoldsUpNobody(t *testing.T) {
+	post := "POST /2018-06-01/runtime/invocation/none/response HTTP/1.1\r\n"
+	slowly := func(c *caller, text string) error {
+		time.Sleep(100 * time.Microsecond)
+		_, err := io.WriteString(c.conn, text)
+		return err
+	}
+	at := func(c *caller, text string) error {
+		_, err := io.WriteString(c.conn, strings.Repeat(text, 1000))
+		return err
+	}
+	for name, what := range map[string]struct {
+		first, then string
+		send        func(*caller, string) error
+	}{
+		"requests":      {"", "GET /2018-06-01/ping HTTP/1.1\r\n\r\n", at},
+		"a body":        {post + "Content-Length: 1000000000000\r\n\r\n", "x", at},
+		"chunks":        {post + "Transfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", at},
+		"drops":         {post + "Content-Length: 1000000\r\n\r\n", "x", slowly},
+		"a head, drops": {post + "X: ", "x", slowly},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeer(t, nil)
+			p.start(1)
+			c := p.call()
+			c.write(what.first)
+			go func() { _, _ = io.Copy(io.Discard, c.conn) }()
+			under, over := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(over)
+				for i := 0; what.send(c, what.then) == nil; i++ {
+					if i == 20 {
+						close(under)
+					}
+				}
+			}()
+			<-under
+			p.send(kindKill, killMeta{1}, nil)
+			if meta, _, _ := p.until(kindExited); meta["cause"] != "killed" {
+				t.Error(meta)
+			}
+			<-over
+		})
+	}
+}
+
 func TestAConnectionThatIsNotKeptEndsAfterItsEvent(t *testing.T) {
 	p := newPeer(t, nil)
 	p.start(1)
