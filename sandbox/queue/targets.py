@@ -106,7 +106,7 @@ class Targets:
             raise Undeliverable(
                 f"no endpoint is known for {service}: set FNBOX_ENDPOINTS={service}=http://…"
             )
-        # Not above: a sixth of the time that the control plane takes to start.
+        # Not above: it would delay the start of the control plane by a tenth of a second.
         import botocore.session
         from botocore.config import Config
 
