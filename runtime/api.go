@@ -3,10 +3,8 @@ package main
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,22 +25,28 @@ var accepted = []byte("{\"status\":\"OK\"}\n")
 
 // A client is one connection of the runtime.
 type client struct {
-	conn   *net.TCPConn
-	raw    syscall.RawConn
+	conn   *socket
 	stream *stream
 	run    *run
 
-	out      []byte        // the answer that is being written
-	space    []byte        // for bodies
-	answered chan struct{} // one signal for each time it was parked
+	out   []byte // the answer that is being written
+	space []byte // for bodies
+
+	// Guarded by the supervisor's lock.
+	watched bool // by the loop
+	held    bool // somebody deals with its requests
+	parked  bool // it waits in GET /next, or for the rest of its event
+	writing bool // the rest of its event is being written
+	early   bool // it has sent more, or has left, before it had its event whole
+	last    bool // it leaves once it has its event
 }
 
 // listen gives access to the listener's socket, past net.Listener: what has arrived
 // has to be taken in at one moment, namely when the runtime has died.
-func listen(listener net.Listener) (syscall.RawConn, error) {
+func listen(listener net.Listener) (fd int, err error) {
 	raw, err := listener.(*net.TCPListener).SyscallConn()
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
 	var copied uintptr
 	var errno syscall.Errno
@@ -50,78 +54,132 @@ func listen(listener net.Listener) (syscall.RawConn, error) {
 		copied, _, errno = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0)
 	})
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
 	if errno != 0 {
-		return nil, errno
+		return -1, errno
 	}
-	return os.NewFile(copied, "listener").SyscallConn()
-}
-
-func (s *supervisor) accept() {
-	err := s.arrivals.Read(func(fd uintptr) bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.takeIn(int(fd))
-		return false // and wait for the next
-	})
-	if !errors.Is(err, os.ErrClosed) {
-		s.abandon(err)
-	}
+	return int(copied), nil
 }
 
 // takeIn admits every connection that has arrived. The caller holds the lock.
-func (s *supervisor) takeIn(listener int) {
+func (s *supervisor) takeIn() {
 	for {
-		fd, _, err := syscall.Accept4(listener, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		fd, _, err := syscall.Accept4(s.arrivals, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		if err == syscall.EINTR || err == syscall.ECONNABORTED {
 			continue
 		}
 		if err != nil {
 			return // EAGAIN: that was the last
 		}
-		file := os.NewFile(uintptr(fd), "runtime")
-		if conn, err := net.FileConn(file); err == nil {
-			s.admit(conn.(*net.TCPConn))
-		}
-		_ = file.Close()
+		s.admit(fd)
 	}
 }
 
 // admit makes a connection the run's. The caller holds the lock.
-func (s *supervisor) admit(conn *net.TCPConn) {
-	raw, err := conn.SyscallConn()
+func (s *supervisor) admit(fd int) {
 	r := s.run
-	if err != nil || r == nil || r.over || len(r.clients) >= maxClients {
-		_ = conn.Close()
+	if r == nil || r.over || len(r.clients) >= maxClients {
+		_ = syscall.Close(fd)
 		return
 	}
-	c := &client{
-		conn: conn, raw: raw, stream: newStream(conn), run: r, answered: make(chan struct{}, 1),
-	}
-	r.clients[c] = struct{}{}
+	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
+	conn := &socket{fd: fd, stepAside: s.loop.stepAside}
+	c := &client{conn: conn, stream: newStream(conn), run: r}
+	r.clients[fd] = c
 	r.served.Add(1)
-	go s.serveClient(c)
+	s.watch(c)
 }
 
+// watch has the loop tell when the client has sent something. The caller holds the lock.
+func (s *supervisor) watch(c *client) {
+	if !c.watched {
+		c.watched = true
+		s.loop.watch(c.conn.fd)
+	}
+}
+
+// unwatch ends that. The caller holds the lock.
+func (s *supervisor) unwatch(c *client) {
+	if c.watched {
+		c.watched = false
+		s.loop.unwatch(c.conn.fd)
+	}
+}
+
+// hear deals with a client that has sent something, or has left.
+func (s *supervisor) hear(c *client) {
+	s.mu.Lock()
+	if !c.parked {
+		c.held = true
+		c.conn.waited = false
+		s.mu.Unlock()
+		s.serveClient(c)
+		return
+	}
+	// A request that it sends too early stays where it is until the event is out.
+	left := c.conn.ended()
+	c.early = c.writing || !left
+	c.held = !c.early
+	s.unwatch(c)
+	s.mu.Unlock()
+	if c.held {
+		s.dismiss(c)
+	}
+}
+
+// serveClient answers a client that is held, for as long as it asks.
 func (s *supervisor) serveClient(c *client) {
-	defer s.dismiss(c)
 	for {
 		req, err := c.stream.request()
 		if err != nil {
 			c.complain(err)
+			s.dismiss(c)
 			return
+		}
+		if req.body.chunked || req.body.left > keepBody {
+			s.loop.stepAside() // it may never end
 		}
 		if !s.route(c, req) {
+			s.dismiss(c)
 			return
 		}
+		if !s.goesOn(c) {
+			return
+		}
+		s.loop.stepAside() // nor may the requests that it sends ahead
 	}
 }
 
-func (s *supervisor) dismiss(c *client) {
-	_ = c.conn.Close()
+// goesOn says whether a client that was answered is to be asked at once for more. It is
+// let go otherwise.
+func (s *supervisor) goesOn(c *client) bool {
 	s.mu.Lock()
-	delete(c.run.clients, c)
+	unread := c.stream.r < c.stream.w
+	switch {
+	case c.parked && unread:
+		c.early, c.held = true, false
+		s.unwatch(c)
+	case !c.parked && c.last:
+		s.mu.Unlock()
+		s.dismiss(c)
+		return false
+	case !c.parked && unread:
+		s.mu.Unlock()
+		return true
+	default:
+		c.held = false
+		s.watch(c)
+	}
+	s.mu.Unlock()
+	return false
+}
+
+// dismiss closes the connection of a client that is held.
+func (s *supervisor) dismiss(c *client) {
+	s.mu.Lock()
+	s.unwatch(c)
+	delete(c.run.clients, c.conn.fd)
 	for i, waiting := range c.run.parked {
 		if waiting == c {
 			c.run.parked = append(c.run.parked[:i], c.run.parked[i+1:]...)
@@ -129,6 +187,7 @@ func (s *supervisor) dismiss(c *client) {
 		}
 	}
 	s.mu.Unlock()
+	_ = c.conn.Close()
 	c.run.served.Done()
 }
 
@@ -183,21 +242,10 @@ func (s *supervisor) next(c *client, req *request) bool {
 		s.mu.Lock()
 	}
 	r.parked = append(r.parked, c)
+	c.parked, c.last = true, req.last
 	s.mu.Unlock()
 	s.settleBroken(r)
-	s.resume(r, true)
-
-	// reading on tells of a client that leaves; a request that it sends too early
-	// stays in the buffer until the event is out
-	if c.stream.await() != nil {
-		return false
-	}
-	select {
-	case <-c.answered:
-		return !req.last
-	case <-r.done:
-		return false
-	}
+	return s.resume(r, true)
 }
 
 // finish reads the runtime's answer and ends the invocation.
@@ -472,28 +520,43 @@ func eventHead(meta *invokeMeta, size int) []byte {
 	return append(out, "\r\n"...)
 }
 
-// deliver writes an event without waiting for the runtime to take it: the caller
-// is the one who hears of KILL. What does not fit is written in the background.
-func (c *client) deliver(head, payload []byte) {
-	rest := net.Buffers{head, payload}
-	if len(head)+len(payload) <= copyLimit {
-		c.out = append(append(c.out[:0], head...), payload...)
-		written := 0
-		_ = c.raw.Write(func(fd uintptr) bool {
-			written, _ = syscall.Write(int(fd), c.out)
-			return true
-		})
-		if written == len(c.out) {
-			c.answered <- struct{}{}
-			return
-		}
-		if written < 0 {
-			written = 0
-		}
-		rest = net.Buffers{c.out[written:]}
+// deliver writes an event without waiting for the runtime to take it: what does not fit
+// is written in the background. The caller holds the lock.
+func (s *supervisor) deliver(c *client, head, payload []byte) {
+	n, errno := writeNow(c.conn.fd, head, payload)
+	if n == len(head)+len(payload) || errno != 0 && errno != syscall.EAGAIN {
+		s.delivered(c) // reading tells of a client that has left
+		return
 	}
+	if n < len(head) {
+		head = head[n:]
+	} else {
+		head, payload = nil, payload[n-len(head):]
+	}
+	c.writing = true
 	go func() {
-		_, _ = rest.WriteTo(c.conn) // reading tells of a client that has left
-		c.answered <- struct{}{}
+		_, _ = c.conn.writeBoth(head, payload)
+		s.mu.Lock()
+		c.writing = false
+		s.delivered(c)
+		s.mu.Unlock()
+	}()
+}
+
+// delivered lets a client go on that has its event. The caller holds the lock.
+func (s *supervisor) delivered(c *client) {
+	c.parked = false
+	if c.held || !c.early && !c.last {
+		return
+	}
+	leaves := c.last
+	c.held, c.early = true, false
+	s.unwatch(c)
+	go func() {
+		if leaves {
+			s.dismiss(c)
+		} else {
+			s.serveClient(c)
+		}
 	}()
 }

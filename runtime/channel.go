@@ -3,12 +3,10 @@ package main
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // Payloads up to this size are copied next to their header, so that one write
@@ -16,13 +14,14 @@ import (
 const copyLimit = 64 << 10
 
 type channel struct {
-	conn   net.Conn
+	socket *socket
 	reader *bufio.Reader
+	loop   *loop
 
 	// A write holds the lock until the control plane has taken the frame. That is
 	// all the back-pressure there is: whoever has output to relay waits here.
 	mu     sync.Mutex
-	buffer []byte
+	buffer []byte      // frames that leave with the next that is sent
 	lost   func(error) // called once a frame could not be sent
 }
 
@@ -101,16 +100,30 @@ type (
 	}
 )
 
-func dial(address string) (net.Conn, error) {
+func dial(address string) (*socket, error) {
 	path := strings.TrimPrefix(address, "unix:")
 	if path == address {
 		return nil, fmt.Errorf("%q is no address of a channel: want unix:/path", address)
 	}
-	return net.Dial("unix", path)
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if err = syscall.Connect(fd, &syscall.SockaddrUnix{Name: path}); err == nil {
+		err = syscall.SetNonblock(fd, true)
+	}
+	if err != nil {
+		_ = syscall.Close(fd)
+		return nil, fmt.Errorf("connect %s: %w", path, err)
+	}
+	return &socket{fd: fd}, nil
 }
 
-func newChannel(conn net.Conn, lost func(error)) *channel {
-	return &channel{conn: conn, reader: bufio.NewReaderSize(conn, copyLimit), lost: lost}
+func newChannel(conn *socket, loop *loop, lost func(error)) *channel {
+	// Reading waits only for the rest of a frame that has begun, and so may the loop.
+	reader := bufio.NewReaderSize(&socket{fd: conn.fd}, copyLimit)
+	conn.stepAside = loop.stepAside
+	return &channel{socket: conn, reader: reader, loop: loop, lost: lost}
 }
 
 // receive returns the next frame, or io.EOF when the control plane has closed.
@@ -121,6 +134,15 @@ func (c *channel) receive() (frame, error) {
 // send returns when the control plane's socket has taken the frame. meta is one
 // of the types above, or nil.
 func (c *channel) send(kind byte, meta any, payload []byte) {
+	c.put(kind, meta, payload, true)
+}
+
+// hold keeps a frame for the next that is sent, which is at hand: one write for both.
+func (c *channel) hold(kind byte, meta any, payload []byte) {
+	c.put(kind, meta, payload, false)
+}
+
+func (c *channel) put(kind byte, meta any, payload []byte, now bool) {
 	var text []byte
 	if meta != nil {
 		var err error
@@ -128,24 +150,31 @@ func (c *channel) send(kind byte, meta any, payload []byte) {
 			panic(err) // the types above always marshal
 		}
 	}
-	c.mu.Lock()
-	err := c.write(kind, text, payload)
+	c.loop.lock(&c.mu)
+	c.buffer = appendFrame(c.buffer, kind, text, len(payload))
+	if len(c.buffer)+len(payload) <= copyLimit {
+		c.buffer, payload = append(c.buffer, payload...), nil
+	}
+	var err error
+	if now || payload != nil {
+		_, err = c.socket.writeBoth(c.buffer, payload)
+		c.buffer = c.buffer[:0]
+	}
 	c.mu.Unlock()
 	if err != nil {
 		c.lost(err)
 	}
 }
 
-func (c *channel) write(kind byte, meta, payload []byte) error {
-	c.buffer = appendFrame(c.buffer[:0], kind, meta, len(payload))
-	if len(payload) <= copyLimit {
-		c.buffer = append(c.buffer, payload...)
-		_, err := c.conn.Write(c.buffer)
-		return err
+// flush sends what is held.
+func (c *channel) flush() {
+	c.loop.lock(&c.mu)
+	_, err := c.socket.Write(c.buffer)
+	c.buffer = c.buffer[:0]
+	c.mu.Unlock()
+	if err != nil {
+		c.lost(err)
 	}
-	parts := net.Buffers{c.buffer, payload}
-	_, err := parts.WriteTo(c.conn)
-	return err
 }
 
 // decode reads a frame's meta; an empty one stands for {}.
@@ -157,9 +186,4 @@ func decode(f frame, meta any) error {
 		return fmt.Errorf("%w: meta of kind %d: %v", errFrame, f.kind, err)
 	}
 	return nil
-}
-
-// closed tells the ways in which a stream just ends from those in which it breaks.
-func closed(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
+	"sync"
 	"syscall"
 )
 
@@ -41,12 +43,41 @@ func serve(address string) error {
 	if err != nil {
 		return err
 	}
-	s := newSupervisor(conn, listener, func(err error) {
+	s, err := newSupervisor(conn, listener, func(err error) {
 		fmt.Fprintln(os.Stderr, "init:", err)
 		os.Exit(1)
 	})
+	if err != nil {
+		return err
+	}
 	if err := s.segments.listen(daemonAddress); err != nil {
 		return err
 	}
+	reserveThreads(spareThreads)
 	return s.serve()
+}
+
+// As many goroutines as this may wait in the kernel at once without a new thread.
+const spareThreads = 8
+
+// reserveThreads has Go's scheduler make threads that it keeps: once a function has
+// used up what processes and threads its container may have, none can be made any more,
+// and Go ends a process that cannot make one.
+func reserveThreads(count int) {
+	var holding, held sync.WaitGroup
+	release := make(chan struct{})
+	holding.Add(count)
+	held.Add(count)
+	for i := 0; i < count; i++ {
+		go func() {
+			defer held.Done()
+			runtime.LockOSThread() // nobody else's while it waits: the next one needs its own
+			defer runtime.UnlockOSThread()
+			holding.Done()
+			<-release
+		}()
+	}
+	holding.Wait()
+	close(release)
+	held.Wait()
 }

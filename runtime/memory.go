@@ -13,10 +13,9 @@ import (
 // the init's own. tmpfs and page cache do not count: /tmp is not charged to the
 // function. Where no cgroup file can be read it says 0.
 type meter struct {
-	stat  *os.File
-	field []byte
-	oom   *os.File
-	own   *os.File
+	// descriptors, or -1
+	stat, oom, own int
+	field          []byte
 
 	mu     sync.Mutex
 	peak   int64
@@ -24,17 +23,23 @@ type meter struct {
 }
 
 func newMeter() *meter {
-	m := &meter{}
+	m := &meter{own: open("/proc/self/statm")}
 	const v1, v2 = "/sys/fs/cgroup/memory/", "/sys/fs/cgroup/"
-	if file, err := os.Open(v1 + "memory.stat"); err == nil {
-		m.stat, m.field = file, []byte("total_rss ")
-		m.oom, _ = os.Open(v1 + "memory.oom_control")
-	} else if file, err := os.Open(v2 + "memory.stat"); err == nil {
-		m.stat, m.field = file, []byte("anon ")
-		m.oom, _ = os.Open(v2 + "memory.events")
+	if m.stat, m.field = open(v1+"memory.stat"), []byte("total_rss "); m.stat >= 0 {
+		m.oom = open(v1 + "memory.oom_control")
+	} else {
+		m.stat, m.field = open(v2+"memory.stat"), []byte("anon ")
+		m.oom = open(v2 + "memory.events")
 	}
-	m.own, _ = os.Open("/proc/self/statm")
 	return m
+}
+
+func open(path string) int {
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
 }
 
 // sample returns the bytes in use now, and the most that any sample has seen.
@@ -61,12 +66,9 @@ func (m *meter) oomKills() int64 {
 	return value(m.read(m.oom), []byte("oom_kill "))
 }
 
-func (m *meter) read(file *os.File) []byte {
-	if file == nil {
-		return nil
-	}
+func (m *meter) read(file int) []byte {
 	// not ReadAt, which would read once more to see the end
-	n, err := syscall.Pread(int(file.Fd()), m.buffer[:], 0)
+	n, err := syscall.Pread(file, m.buffer[:], 0)
 	if err != nil {
 		return nil
 	}

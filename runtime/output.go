@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -13,18 +12,21 @@ import (
 // Whatever is read is sent before the lock is let go. So who holds the lock knows
 // that all that was ever read has been sent, and what is left is in the pipe.
 type output struct {
-	file  *os.File
 	fd    int
-	send  func([]byte)
-	flush func() // sends what send has kept back; nil when it never does
+	loop  *loop
+	send  func([]byte) // may keep the data for whatever is sent next, or for flush
+	flush func()       // sends what send has kept back; nil when it never does
+
+	watched bool // by the loop; guarded by the supervisor's lock
 
 	mu     sync.Mutex
 	buffer []byte
+	ended  bool // every writer has gone, or it is closed
 }
 
 // newOutput returns the reading side and the descriptor to hand to the runtime,
 // which the caller closes.
-func newOutput(send func([]byte)) (*output, int, error) {
+func newOutput(loop *loop, send func([]byte)) (*output, int, error) {
 	var ends [2]int
 	if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil {
 		return nil, 0, err
@@ -33,46 +35,35 @@ func newOutput(send func([]byte)) (*output, int, error) {
 	if err := syscall.SetNonblock(ends[0], true); err != nil {
 		return nil, 0, err
 	}
-	file := os.NewFile(uintptr(ends[0]), "output")
-	return &output{file: file, fd: ends[0], send: send, buffer: make([]byte, copyLimit)}, ends[1], nil
+	return &output{fd: ends[0], loop: loop, send: send, buffer: make([]byte, copyLimit)}, ends[1], nil
 }
 
-// relay sends what comes until every writer has gone, or the output is closed.
-func (o *output) relay() {
-	raw, err := o.file.SyscallConn()
-	if err != nil {
-		return
-	}
-	for {
-		more := false
-		err := raw.Read(func(uintptr) bool {
-			o.mu.Lock()
-			n, err := o.take(len(o.buffer))
-			o.mu.Unlock()
-			more = n > 0
-			return err != syscall.EAGAIN // false: wait until there is something
-		})
-		if err != nil || !more {
-			return
-		}
-	}
+// relay sends some of what has come, and says whether more may come.
+func (o *output) relay() bool {
+	o.loop.lock(&o.mu)
+	defer o.mu.Unlock()
+	o.take(len(o.buffer))
+	return !o.ended
 }
 
 // drain sends what is in the pipe now. What is written meanwhile does not prolong
 // it, so that a process that never stops writing cannot hold up an answer.
 func (o *output) drain() {
-	o.mu.Lock()
+	o.loop.lock(&o.mu)
 	defer o.mu.Unlock()
 	if o.flush != nil {
 		defer o.flush()
+	}
+	if o.take(len(o.buffer)) < len(o.buffer) {
+		return // that was all
 	}
 	for left := waiting(o.fd); left > 0; {
 		size := left
 		if size > len(o.buffer) {
 			size = len(o.buffer)
 		}
-		n, err := o.take(size)
-		if n <= 0 || err != nil {
+		n := o.take(size)
+		if n == 0 {
 			return
 		}
 		left -= n
@@ -80,17 +71,20 @@ func (o *output) drain() {
 }
 
 // take reads up to size bytes and sends them. The caller holds the lock.
-func (o *output) take(size int) (int, error) {
-	for {
-		n, err := syscall.Read(o.fd, o.buffer[:size])
-		if err == syscall.EINTR {
+func (o *output) take(size int) int {
+	for !o.ended {
+		n, errno := readNow(o.fd, o.buffer[:size])
+		switch {
+		case errno == syscall.EINTR:
 			continue
-		}
-		if n > 0 {
+		case n > 0:
 			o.send(o.buffer[:n])
+		case errno != syscall.EAGAIN:
+			o.ended = true
 		}
-		return n, err
+		return n
 	}
+	return 0
 }
 
 // waiting says how many bytes can be read from a descriptor without waiting.
@@ -107,7 +101,7 @@ func waiting(fd int) int {
 
 func (o *output) close() {
 	o.mu.Lock()
-	o.fd = -1 // the relay, if it still waits for the lock, reads nothing and ends
-	o.mu.Unlock()
-	_ = o.file.Close()
+	defer o.mu.Unlock()
+	o.ended = true
+	_ = syscall.Close(o.fd)
 }

@@ -10,7 +10,7 @@ import (
 
 func newTestOutput(t *testing.T, send func([]byte)) (*output, *os.File) {
 	t.Helper()
-	o, fd, err := newOutput(send)
+	o, fd, err := newOutput(&loop{}, send)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,11 @@ func newTestOutput(t *testing.T, send func([]byte)) (*output, *os.File) {
 func TestADrainSendsAllThatWasWritten(t *testing.T) {
 	var sent bytes.Buffer
 	o, writer := newTestOutput(t, func(data []byte) { sent.Write(data) })
-	go o.relay()
+	go func() {
+		for o.relay() {
+			(&socket{fd: o.fd}).await(pollIn)
+		}
+	}()
 	for round := 0; round < 2000; round++ {
 		line := bytes.Repeat([]byte{byte('a' + round%26)}, 1+round%300)
 		if _, err := writer.Write(line); err != nil {

@@ -197,3 +197,23 @@ func TestMemoryIsWatchedMoreCloselyTheLessIsLeft(t *testing.T) {
 		}
 	}
 }
+
+func TestThreadsAreThereBeforeTheyAreNeeded(t *testing.T) {
+	threads := func() int {
+		found, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	const count = 40 // more than the tests before this one have left
+	reserveThreads(count)
+	if before := threads(); before < count {
+		t.Fatalf("%d threads", before)
+	}
+	before := threads()
+	reserveThreads(count)
+	if after := threads(); after > before+2 { // Go's own may come at any time
+		t.Errorf("%d threads became %d: they were not kept", before, after)
+	}
+}

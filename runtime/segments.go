@@ -24,6 +24,7 @@ const segmentsAtOnce = 300
 // A segments is the socket that X-Ray's SDKs send to. Datagrams are passed on as they
 // are, never looked into.
 type segments struct {
+	lock func(*sync.Mutex) // by whoever must not wait: a send may, and the lock is held for it
 	send func(segmentMeta, []byte)
 	raw  syscall.RawConn // nil: it does not listen
 	fd   int
@@ -78,7 +79,7 @@ func (s *segments) drain() {
 	if s.raw == nil {
 		return
 	}
-	s.mu.Lock()
+	s.lock(&s.mu)
 	defer s.mu.Unlock()
 	s.take()
 	if s.dropped > 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -19,7 +20,7 @@ type daemon struct {
 func newDaemon(t testing.TB) *daemon {
 	t.Helper()
 	d := &daemon{}
-	d.segments = &segments{send: func(meta segmentMeta, data []byte) { // under the lock
+	d.segments = &segments{lock: (*sync.Mutex).Lock, send: func(meta segmentMeta, data []byte) { // under the lock
 		d.dropped += meta.Dropped
 		if meta.Dropped == 0 {
 			d.sent = append(d.sent, string(data))

@@ -8,6 +8,7 @@ import "io"
 
 // relay reads the runtime's streamed response and ends the invocation.
 func (s *supervisor) relay(c *client, req *request, inv *invocation) bool {
+	s.loop.stepAside() // a stream takes as long as whoever reads it
 	r := c.run
 	var head any = chunkMeta{req.header.get("Content-Type")} // of the first CHUNK
 	buffer := make([]byte, copyLimit)
@@ -121,7 +122,7 @@ func (c *client) some(b *body, p []byte) (int, error) {
 func (c *client) waits() bool {
 	found := c.stream.r < c.stream.w
 	if !found {
-		_ = c.raw.Control(func(fd uintptr) { found = waiting(int(fd)) > 0 })
+		found = waiting(c.conn.fd) > 0
 	}
 	return found
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"os"
@@ -20,19 +21,20 @@ var errProtocol = errors.New("protocol broken")
 // arrives while the processes are being stopped finds them either running or
 // stopped, never in between. Nothing that can block is done under the lock.
 type supervisor struct {
+	loop     *loop
 	channel  *channel
 	listener net.Listener
-	arrivals syscall.RawConn // the listener's socket
-	abandon  func(error)     // ends the process: the platform's side is broken
+	arrivals int // the listener's socket
 	meter    *meter
 	segments *segments
 	deaths   chan os.Signal
+	ended    chan error // why the channel is at its end
+	serving  any        // the *client or *output that the loop deals with; only its own
 
-	mu       sync.Mutex
-	config   *configureMeta
-	run      *run        // nil while nothing but the init lives
-	watch    *time.Timer // looks at the memory while anything can run
-	watching bool
+	mu     sync.Mutex
+	config *configureMeta
+	run    *run // nil while nothing but the init lives
+	closed bool // the channel
 }
 
 // A run is the life of a runtime and all it leaves, from START to EXITED.
@@ -49,13 +51,18 @@ type run struct {
 	parked  []*client   // wait in GET /next
 	frozen  bool
 
+	// When the loop is to do what; zero: not at all.
+	freezeAt time.Time
+	listenAt time.Time // to its output, if nothing drains it before
+	lookAt   time.Time // at the memory
+
 	cause   string             // why it was killed, once it was
 	exit    syscall.WaitStatus // once dead
 	dead    bool
 	over    bool // everything is dead; no new client
 	done    chan struct{}
-	clients map[*client]struct{}
-	served  sync.WaitGroup // one for each client
+	clients map[int]*client // by descriptor
+	served  sync.WaitGroup  // one for each client
 }
 
 type invocation struct {
@@ -68,39 +75,171 @@ type invocation struct {
 	broken bool          // its streamed response broke off
 }
 
-func newSupervisor(conn net.Conn, listener net.Listener, abandon func(error)) *supervisor {
-	s := &supervisor{listener: listener, abandon: abandon, meter: newMeter(),
-		deaths: watchChildren()}
-	s.channel = newChannel(conn, abandon)
-	s.segments = &segments{send: func(meta segmentMeta, data []byte) {
+// Back-to-back invocations would be stopped and continued for nothing, and a print would
+// wake the init, and the control plane, although the answer that follows brings it along.
+const (
+	freezeAfter = 5 * time.Millisecond
+	listenAfter = 5 * time.Millisecond
+)
+
+func newSupervisor(conn *socket, listener net.Listener, abandon func(error)) (*supervisor, error) {
+	loop, err := newLoop()
+	if err != nil {
+		return nil, err
+	}
+	arrivals, err := listen(listener)
+	if err != nil {
+		return nil, err
+	}
+	s := &supervisor{loop: loop, listener: listener, arrivals: arrivals, meter: newMeter(),
+		deaths: watchChildren(), ended: make(chan error, 1)}
+	s.channel = newChannel(conn, loop, abandon)
+	s.segments = &segments{lock: loop.lock, send: func(meta segmentMeta, data []byte) {
 		s.channel.send(kindSegment, meta, data)
 	}}
-	s.watch = time.AfterFunc(time.Hour, s.look)
-	s.watch.Stop()
-	return s
+	loop.ready, loop.due, loop.aside = s.ready, s.due, s.aside
+	return s, nil
 }
 
 // serve follows the control plane until it closes the channel. Whatever the
 // reason, nothing is left alive.
 func (s *supervisor) serve() error {
 	defer s.kill("")
-	var err error
-	if s.arrivals, err = listen(s.listener); err != nil {
-		return err
-	}
-	go s.accept()
 	s.channel.send(kindHello, helloMeta{Protocol: 1}, nil)
+	s.loop.watch(s.channel.socket.fd)
+	s.loop.watch(s.arrivals)
+	go s.loop.run()
+	return <-s.ended
+}
+
+// ready deals with a descriptor that can be read.
+func (s *supervisor) ready(fd int) {
+	s.mu.Lock()
+	r := s.run
+	var c *client
+	var o *output
+	if fd == s.arrivals {
+		s.takeIn()
+	} else if r != nil {
+		c = r.clients[fd]
+		if fd == r.output.fd {
+			o = r.output
+		}
+	}
+	s.mu.Unlock()
+	switch {
+	case fd == s.channel.socket.fd:
+		s.follow()
+	case c != nil:
+		s.serving = c
+		s.hear(c)
+	case o != nil:
+		s.serving = o
+		s.relayOutput(r)
+	}
+}
+
+// aside says whether what the loop deals with may be left to a goroutine of its own:
+// not the frames of the control plane, which come one after another.
+func (s *supervisor) aside() bool {
+	switch what := s.serving.(type) {
+	case *client:
+		s.mu.Lock()
+		s.unwatch(what)
+		s.mu.Unlock()
+	case *output:
+		s.mu.Lock()
+		s.hush(what)
+		s.mu.Unlock()
+	default:
+		return false
+	}
+	return true
+}
+
+// follow does what the control plane says.
+func (s *supervisor) follow() {
+	s.serving = nil
 	for {
 		f, err := s.channel.receive()
 		if err == nil {
 			err = s.obey(f)
 		}
-		if closed(err) {
-			return nil
-		}
 		if err != nil {
-			return err
+			s.loop.unwatch(s.channel.socket.fd)
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			s.mu.Lock()
+			s.closed = true
+			s.mu.Unlock()
+			s.ended <- err
+			return
 		}
+		if s.channel.reader.Buffered() == 0 {
+			return
+		}
+	}
+}
+
+// due does what it is time for, and says how many ms the loop may wait.
+func (s *supervisor) due() int64 {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.run
+	switch {
+	case r == nil && s.closed:
+		return stop
+	case r == nil:
+		return never
+	}
+	if until(r.freezeAt, now) == 0 {
+		r.freezeAt = time.Time{}
+		s.freeze(r)
+	}
+	if until(r.listenAt, now) == 0 {
+		r.listenAt = time.Time{}
+		s.listenTo(r.output)
+	}
+	if until(r.lookAt, now) == 0 {
+		s.look(r, now)
+	}
+	timeout := int64(never)
+	for _, at := range []time.Time{r.freezeAt, r.listenAt, r.lookAt} {
+		if left := until(at, now); left >= 0 && (timeout < 0 || left < timeout) {
+			timeout = left
+		}
+	}
+	return timeout
+}
+
+// relayOutput sends what has come while nobody was about to drain it.
+func (s *supervisor) relayOutput(r *run) {
+	more := r.output.relay()
+	s.channel.flush()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !more || r.over {
+		s.hush(r.output)
+	} else if r.listenAt.IsZero() {
+		s.listenTo(r.output)
+	}
+}
+
+// listenTo has the loop relay what is printed. The caller holds the lock.
+func (s *supervisor) listenTo(o *output) {
+	if !o.watched {
+		o.watched = true
+		s.loop.watch(o.fd)
+	}
+}
+
+// hush ends that. The caller holds the lock.
+func (s *supervisor) hush(o *output) {
+	if o.watched {
+		o.watched = false
+		s.loop.unwatch(o.fd)
 	}
 }
 
@@ -178,7 +317,7 @@ func (s *supervisor) start(meta startMeta) error {
 		oomKills:   s.meter.oomKills(),
 		state:      started,
 		done:       make(chan struct{}),
-		clients:    map[*client]struct{}{},
+		clients:    map[int]*client{},
 	}
 	writer, err := s.listen(r)
 	if err != nil {
@@ -197,23 +336,23 @@ func (s *supervisor) start(meta startMeta) error {
 	}
 	r.pid = pid
 	s.run = r
-	s.watchMemory()
-	go r.output.relay()
+	s.listenTo(r.output)
+	r.lookAt = time.Now().Add(pause(0))
 	go s.reap(r)
 	return nil
 }
 
 // listen makes the run's output and returns the runtime's end of it.
 func (s *supervisor) listen(r *run) (writer int, err error) {
-	log := func(data []byte) { s.channel.send(kindLog, nil, data) }
+	log := func(data []byte) { s.channel.hold(kindLog, nil, data) }
 	if !s.config.TelemetryLog {
-		r.output, writer, err = newOutput(log)
+		r.output, writer, err = newOutput(s.loop, log)
 		return writer, err
 	}
 	reader := &recordReader{print: log, record: func(meta logMeta, data []byte) {
-		s.channel.send(kindLog, meta, data)
+		s.channel.hold(kindLog, meta, data)
 	}}
-	if r.output, writer, err = newOutput(reader.write); err == nil {
+	if r.output, writer, err = newOutput(s.loop, reader.write); err == nil {
 		r.output.flush = reader.flush
 	}
 	return writer, err
@@ -235,34 +374,46 @@ func (s *supervisor) invoke(inv *invocation) error {
 	return nil
 }
 
-// advance gives the event to the runtime that waits for one, or stops everything
-// when there is none. The caller holds the lock.
+// advance gives the event to the runtime that waits for one, or sees that everything is
+// stopped when there is none. The caller holds the lock.
 func (s *supervisor) advance(r *run) {
 	if len(r.parked) == 0 || (r.state != ready && r.state != running) || r.over {
 		return
 	}
+	now := time.Now()
 	if r.current == nil {
 		if s.config.Freeze && !r.frozen {
-			r.frozen = true
-			signalAll(r.pid, syscall.SIGSTOP)
+			r.freezeAt = now.Add(freezeAfter)
+			s.loop.ring()
 		}
 		return
 	}
 	inv := r.current
 	if r.state.move(onDelivery) {
-		inv.delivered = time.Now()
+		inv.delivered = now
 		r.latest = inv.meta.RequestID
 	}
 	head := eventHead(&inv.meta, len(inv.payload))
 	for _, c := range r.parked {
-		c.deliver(head, inv.payload)
+		s.deliver(c, head, inv.payload)
 	}
 	r.parked = nil
+	r.freezeAt, r.listenAt = time.Time{}, now.Add(listenAfter)
+	s.hush(r.output)
 	// Continued with the event already there, the runtime wakes once and not twice.
 	if r.frozen {
 		r.frozen = false
 		signalAll(r.pid, syscall.SIGCONT)
-		s.watchMemory()
+		r.lookAt = now.Add(pause(0))
+	}
+	s.loop.ring()
+}
+
+// freeze stops everything, if there is still no event. The caller holds the lock.
+func (s *supervisor) freeze(r *run) {
+	if r.current == nil && len(r.parked) > 0 && !r.over {
+		r.frozen, r.lookAt = true, time.Time{}
+		signalAll(r.pid, syscall.SIGSTOP)
 	}
 }
 
@@ -270,6 +421,11 @@ func (s *supervisor) advance(r *run) {
 func (s *supervisor) kill(cause string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.killRun(cause)
+}
+
+// killRun is kill for a caller that holds the lock.
+func (s *supervisor) killRun(cause string) {
 	if s.run == nil {
 		return
 	}
@@ -305,15 +461,23 @@ func (s *supervisor) reap(r *run) {
 func (s *supervisor) end(r *run) {
 	s.mu.Lock()
 	// a last request may have come over a connection that nobody has seen yet
-	_ = s.arrivals.Control(func(fd uintptr) { s.takeIn(int(fd)) })
+	s.takeIn()
 	r.over = true
 	close(r.done)
-	for c := range r.clients {
+	for _, c := range r.clients {
 		// what the dead have sent is still read, and counts; then comes the end
-		_ = c.conn.CloseRead()
+		c.conn.CloseRead()
+		if c.early && !c.held && !c.writing { // no event will come
+			c.held = true
+			go s.dismiss(c)
+		}
 	}
 	s.mu.Unlock()
 	r.served.Wait()
+	s.mu.Lock()
+	s.hush(r.output)
+	r.listenAt = time.Time{}
+	s.mu.Unlock()
 	r.drain()
 	s.segments.drain()
 	r.output.close()
@@ -341,37 +505,21 @@ func (s *supervisor) end(r *run) {
 	s.run = nil
 	s.mu.Unlock()
 	s.channel.send(kindExited, meta, nil)
+	s.loop.ring()
 }
 
-// watchMemory makes sure that the memory is watched. The caller holds the lock.
-func (s *supervisor) watchMemory() {
-	if !s.watching {
-		s.watching = true
-		s.watch.Reset(pause(0))
-	}
-}
-
-// look compares the memory in use with the limit, and comes back soon for as long
-// as anything can run. Stopping is left to the next look, so that a short
-// invocation touches no timer.
-func (s *supervisor) look() {
-	s.mu.Lock()
-	r := s.run
-	if r == nil || r.frozen {
-		s.watching = false
-		s.mu.Unlock()
-		return
-	}
+// look compares the memory in use with the limit, and comes back soon, for as long as
+// anything can run. The caller holds the lock.
+func (s *supervisor) look(r *run, at time.Time) {
 	limit := s.config.MemoryBytes
-	s.mu.Unlock()
 	now, _ := s.meter.sample()
 	if limit == 0 {
 		limit = math.MaxInt64
 	}
 	if now > limit {
-		s.kill("outOfMemory")
+		s.killRun("outOfMemory")
 	}
-	s.watch.Reset(pause(limit - now))
+	r.lookAt = at.Add(pause(limit - now))
 }
 
 func since(t time.Time) float64 {

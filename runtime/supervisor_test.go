@@ -47,7 +47,10 @@ func newPeer(t *testing.T, over func(*configureMeta)) *peer {
 		t.Fatal(err)
 	}
 	p := &peer{t, far, bufio.NewReader(far), listener.Addr().String(), make(chan error, 1)}
-	s := newSupervisor(near, listener, func(error) { _ = near.Close() })
+	s, err := newSupervisor(near, listener, func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
 	go func() { p.ended <- s.serve() }()
 	t.Cleanup(func() {
 		_ = far.Close()

@@ -61,14 +61,18 @@ class Launcher:
             buildable=buildable,
             substitutes=settings.substitute_runtimes,
         )
+        self._images: dict[str, RuntimeImage] = {}
+        """By id, which stands for the same image for ever."""
         self._holds: dict[ExecutionEnvironment, Callable[[], None]] = {}
         """What keeps mounted code on the disk while a container uses it."""
 
     def spec(self, version: Version) -> ContainerSpec:
         """What container a version needs. Raises ImageMissing and other EngineErrors."""
+        found = self._image(version)
+        self._images[found.image.id] = found
         inline = version.code is None or self._code.archive(version.code) is not None
         return ContainerSpec(
-            image=self._image(version)[0].id,
+            image=found.image.id,
             code=None if inline or version.code is None else self._code.tree(version.code),
             whole=version.package_type == "Image",
             tmp_mib=version.ephemeral_storage,
@@ -123,7 +127,7 @@ class Launcher:
         stream = lines.stream_name(
             version.version, self._clock.wall(), function=version.key.name if shared else ""
         )
-        image, substitute = self._image(version)
+        image, substitute = self._images.get(environment.spec.image) or self._image(version)
         configuration = variables.configuration(
             version,
             image,

@@ -110,6 +110,10 @@ class EnvironmentPool:
         self._spares: dict[ContainerSpec, list[ExecutionEnvironment]] = {}
         self._booting: dict[ContainerSpec, int] = {}
         """Spares on their way."""
+        self._urgent = 0
+        """Containers that are being started for calls: spares come after them."""
+        self._short: set[ContainerSpec] = set()
+        """Of what spares are to be looked after then."""
         self._starved: dict[Group, None] = {}
         """Versions with calls that no environment is on its way to, for want of room."""
         self._alive = 0
@@ -345,7 +349,7 @@ class EnvironmentPool:
             spec = self._launcher.spec(group.version)
             environment = self._take_spare(spec)
             if environment is None:
-                environment = self._launcher.boot(group.version, spec, self._lost)
+                environment = self._boot(group.version, spec)
             with self._lock:
                 environment.apply(Event.ASSIGNED)
                 environment.tenant_id = group.tenant_id
@@ -363,6 +367,20 @@ class EnvironmentPool:
                 self._stop(environment, StopReason.INIT_FAILED, todo)
             self._drop_if_empty(group)
         self._top_up(spec)
+
+    def _boot(self, version: Version, spec: ContainerSpec) -> ExecutionEnvironment:
+        """A container that calls wait for. Raises FnboxError."""
+        with self._lock:
+            self._urgent += 1
+        try:
+            return self._launcher.boot(version, spec, self._lost)
+        finally:
+            with self._lock:
+                self._urgent -= 1
+                short = set() if self._urgent else set(self._short)
+                self._short -= short
+            for other in short:
+                self._top_up(other)
 
     def _start_failed(
         self, group: Group, environment: ExecutionEnvironment | None, error: FnboxError
@@ -393,6 +411,9 @@ class EnvironmentPool:
         if spec.dedicated:
             return
         with self._lock:
+            if self._urgent:
+                self._short.add(spec)
+                return
             have = len(self._spares.get(spec, ())) + self._booting.get(spec, 0)
             room = self._limits.environments - self._alive
             count = 0 if self._closed else max(0, min(self._spare_target - have, room))

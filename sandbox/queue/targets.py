@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import botocore.session
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from sandbox import lineage
@@ -110,6 +108,10 @@ class Targets:
             raise Undeliverable(
                 f"no endpoint is known for {service}: set FNBOX_ENDPOINTS={service}=http://…"
             )
+        # Not above: it would delay the start of the control plane by a tenth of a second.
+        import botocore.session
+        from botocore.config import Config
+
         return botocore.session.get_session().create_client(
             service,
             region_name=region,

@@ -39,6 +39,7 @@ class ScriptedLauncher:
         self.gate.set()
         self.error: Exception | None = None
         self.script: dict[FrameKind, object] = {}
+        self.waits = 0
         self.booted: list[ExecutionEnvironment] = []
         self.removed: list[ExecutionEnvironment] = []
         self.inits: dict[ExecutionEnvironment, ScriptedInit] = {}
@@ -53,6 +54,8 @@ class ScriptedLauncher:
         spec: ContainerSpec,
         on_lost: Callable[[ExecutionEnvironment], None],
     ) -> ExecutionEnvironment:
+        with self._lock:
+            self.waits += 1
         assert self.gate.wait(SOON)
         if self.error is not None:
             raise self.error
@@ -329,6 +332,20 @@ def test_a_spare_takes_the_place_of_a_start_and_is_replaced() -> None:
     rig.pool.release(spare)
     rig.pool.close()
     assert set(rig.launcher.removed) == set(rig.launcher.booted)
+
+
+def test_spares_are_started_after_what_calls_wait_for(executor: ThreadPoolExecutor) -> None:
+    rig = Rig(spares=1)
+    rig.launcher.gate.clear()
+    lease = executor.submit(rig.lease)
+    until(lambda: rig.launcher.waits == 1)
+    rig.pool.prepare(make_version())
+    assert rig.pool.census()["starting"] == 1
+    rig.launcher.gate.set()
+    until(lambda: "1 spare" in repr(rig.pool))
+    assert lease.result() is rig.launcher.booted[0]
+    rig.pool.release(lease.result())
+    rig.pool.close()
 
 
 def test_a_spare_makes_room_for_a_call() -> None:
