@@ -2,6 +2,22 @@
 
 from sandbox.catalog.catalog import Catalog
 from sandbox.catalog.code_store import CodeStore
-from sandbox.catalog.records import Alias, Code, EventInvokeConfig, Function, Version
+from sandbox.catalog.records import (
+    Alias,
+    Code,
+    EventInvokeConfig,
+    Function,
+    ProvisionedConcurrency,
+    Version,
+)
 
-__all__ = ["Alias", "Catalog", "Code", "CodeStore", "EventInvokeConfig", "Function", "Version"]
+__all__ = [
+    "Alias",
+    "Catalog",
+    "Code",
+    "CodeStore",
+    "EventInvokeConfig",
+    "Function",
+    "ProvisionedConcurrency",
+    "Version",
+]

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox.catalog import documents, event_configs, routing, storage
+from sandbox.catalog import documents, event_configs, provisioned, routing, storage
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.database import Database
 from sandbox.catalog.records import Alias, Code, Function, Version
@@ -289,7 +289,8 @@ class Catalog:
                     f"reference it: [{', '.join(users)}]"
                 )
             left = {name: v for name, v in function.versions.items() if name != qualifier}
-            return event_configs.without(replace(function, versions=left), qualifier)
+            left_over = event_configs.without(replace(function, versions=left), qualifier)
+            return provisioned.without(left_over, qualifier)
 
         self._change(key, delete)
 
@@ -316,7 +317,9 @@ class Catalog:
             if alias is None:
                 raise NotFound(f"Alias not found: {key.qualified(name)}")
             _check_revision(request, alias.revision_id)
-            return _with_alias(function, routing.updated(function, alias, request))
+            updated = routing.updated(function, alias, request)
+            provisioned.check_alias(function, updated)
+            return _with_alias(function, updated)
 
         return self._change(key, update).aliases[name]
 
@@ -328,7 +331,8 @@ class Catalog:
             if name not in function.aliases:
                 return function
             left = {other: alias for other, alias in function.aliases.items() if other != name}
-            return event_configs.without(replace(function, aliases=left), name)
+            left_over = provisioned.without(function, name)
+            return event_configs.without(replace(left_over, aliases=left), name)
 
         self._change(key, delete)
 
@@ -363,6 +367,15 @@ class Catalog:
         self, key: FunctionKey, change: Callable[[Function], Function]
     ) -> Function:
         """Change event invoke configurations, as `catalog.event_configs` does. NotFound."""
+        return self._change(key, lambda found: change(_existing(found, key)))
+
+    def configure_concurrency(
+        self, key: FunctionKey, change: Callable[[Function], Function]
+    ) -> Function:
+        """Change what is reserved or provisioned, as `catalog.provisioned` does. NotFound.
+
+        Nothing else in the catalog changes while `change` looks at other functions.
+        """
         return self._change(key, lambda found: change(_existing(found, key)))
 
     def _change(self, key: FunctionKey, change: Callable[[Function | None], F]) -> F:

@@ -172,6 +172,18 @@ class EventInvokeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ProvisionedConcurrency:
+    """How many environments of a version or an alias are to be ready at any time."""
+
+    key: FunctionKey
+    qualifier: str
+    """A published version or an alias: as a caller names it, not what it resolves to."""
+    requested: int
+    last_modified: float
+    """Seconds since the Unix epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """A function with all that hangs on its name."""
 
@@ -185,6 +197,8 @@ class Function:
     """The highest number ever published under this name; numbers are not used twice."""
     reserved_concurrency: int | None = None
     event_configs: Mapping[str, EventInvokeConfig] = field(default_factory=dict)
+    """By qualifier, sorted."""
+    provisioned: Mapping[str, ProvisionedConcurrency] = field(default_factory=dict)
     """By qualifier, sorted."""
     former: Version | None = None
     """`$LATEST` as calls still see it while an update is in progress, else None. It is not

@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Table, and_
 
 from sandbox.catalog import tables
-from sandbox.catalog.records import Alias, Code, EventInvokeConfig, Function, Version
+from sandbox.catalog.records import (
+    Alias,
+    Code,
+    EventInvokeConfig,
+    Function,
+    ProvisionedConcurrency,
+    Version,
+)
 from sandbox.names import LATEST, FunctionKey
 
 Row = dict[str, Any]
@@ -48,6 +55,10 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
         configs[key][qualifier] = EventInvokeConfig(
             key, qualifier, modified, retries, age, success, failure
         )
+    provisioned: dict[FunctionKey, dict[str, ProvisionedConcurrency]] = defaultdict(dict)
+    for *of, qualifier, requested, modified in _all(connection, tables.provisioned_concurrency):
+        key = FunctionKey(*of)
+        provisioned[key][qualifier] = ProvisionedConcurrency(key, qualifier, requested, modified)
     found = {}
     for *of, tags, last_version, reserved in _all(connection, tables.functions):
         key = FunctionKey(*of)
@@ -55,7 +66,14 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
         named = dict(sorted(aliases[key].items()))
         configured = dict(sorted(configs[key].items()))
         found[key] = Function(
-            key, published, named, tags, last_version, reserved, event_configs=configured
+            key,
+            published,
+            named,
+            tags,
+            last_version,
+            reserved,
+            event_configs=configured,
+            provisioned=dict(sorted(provisioned[key].items())),
         )
     used = {FunctionKey(*of): number for *of, number in _all(connection, tables.used_versions)}
     return found, used
@@ -84,6 +102,9 @@ def save(
     old_configs = old.event_configs if old else {}
     configs = tables.event_invoke_configs
     _save_parts(connection, configs, key, old_configs, new.event_configs, _config_row)
+    old_provisioned = old.provisioned if old else {}
+    ready = tables.provisioned_concurrency
+    _save_parts(connection, ready, key, old_provisioned, new.provisioned, _provisioned_row)
 
 
 def version_order(version: str) -> int:
@@ -168,4 +189,13 @@ def _config_row(config: EventInvokeConfig) -> Row:
         "maximum_event_age": config.maximum_event_age,
         "on_success": config.on_success,
         "on_failure": config.on_failure,
+    }
+
+
+def _provisioned_row(config: ProvisionedConcurrency) -> Row:
+    return {
+        **config.key._asdict(),
+        "qualifier": config.qualifier,
+        "requested": config.requested,
+        "last_modified": config.last_modified,
     }
