@@ -13,6 +13,7 @@ from sandbox.engines.docker import DockerEngine
 from sandbox.environments.containers import Containers
 from sandbox.environments.launch import Launcher
 from sandbox.environments.pool import EnvironmentPool
+from sandbox.environments.provisioning import Provisioning
 from sandbox.environments.scheduler import Scheduler
 from sandbox.logs.store import LogStore
 from sandbox.metrics import Metrics
@@ -93,7 +94,9 @@ class ControlPlane:
             wait_timeout=settings.wait_timeout,
             account_concurrency=settings.account_concurrency,
         )
+        provisioning = Provisioning(self.catalog, self.pool)
         self.service.activate_unsettled()
+        provisioning.restore()
         self._dispatcher = Dispatcher(
             events,
             outbox,
@@ -134,6 +137,7 @@ class ControlPlane:
                 dead_events=dead_events,
                 metrics=metrics,
                 activate=self.service.activate,
+                provided=provisioning.provided,
                 image_id=lambda uri: engine.image(uri).id,
             )
         )

@@ -40,6 +40,10 @@ class NotFound(CallerError):
     code = "ResourceNotFoundException"
 
 
+class ProvisionedConcurrencyNotFound(CallerError):
+    code = "ProvisionedConcurrencyConfigNotFoundException"
+
+
 class Conflict(CallerError):
     code = "ResourceConflictException"
 

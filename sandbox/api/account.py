@@ -1,19 +1,15 @@
-"""The account: its limits, its use, and the concurrency that functions reserve of it."""
+"""The account: its limits and its use."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sandbox.api.rules import unqualified_key
 from sandbox.api.services import Call, Implementation
-from sandbox.catalog import Function
-from sandbox.errors import CallerError, NotFound
-from sandbox.names import LATEST, FunctionKey
+from sandbox.catalog.provisioned import held
 
 TOTAL_CODE_BYTES = 322_122_547_200
 UNZIPPED_BYTES = 262_144_000
 ZIPPED_BYTES = 52_428_800
-LEAST_UNRESERVED = 100
 
 
 def get_account_settings(call: Call, members: dict[str, Any]) -> dict[str, Any]:
@@ -26,7 +22,7 @@ def get_account_settings(call: Call, members: dict[str, Any]) -> dict[str, Any]:
             "CodeSizeUnzipped": UNZIPPED_BYTES,
             "CodeSizeZipped": ZIPPED_BYTES,
             "ConcurrentExecutions": concurrency,
-            "UnreservedConcurrentExecutions": concurrency - _reserved(functions),
+            "UnreservedConcurrentExecutions": concurrency - held(functions),
         },
         "AccountUsage": {
             "TotalCodeSize": sum(
@@ -40,51 +36,6 @@ def get_account_settings(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def put_function_concurrency(call: Call, members: dict[str, Any]) -> dict[str, Any]:
-    function = _function(call, members)
-    wanted: int = members["ReservedConcurrentExecutions"]
-    others = [
-        other
-        for other in call.services.catalog.functions(function.key.account, function.key.region)
-        if other.key != function.key
-    ]
-    left = call.services.settings.account_concurrency - _reserved(others) - wanted
-    if wanted and left < LEAST_UNRESERVED:
-        raise CallerError(
-            "Specified ReservedConcurrentExecutions for function decreases account's "
-            "UnreservedConcurrentExecution below its minimum value of "
-            f"[{LEAST_UNRESERVED}]."
-        )
-    call.services.catalog.put_concurrency(function.key, wanted)
-    return {"ReservedConcurrentExecutions": wanted}
-
-
-def get_function_concurrency(call: Call, members: dict[str, Any]) -> dict[str, Any]:
-    reserved = _function(call, members).reserved_concurrency
-    return {} if reserved is None else {"ReservedConcurrentExecutions": reserved}
-
-
-def delete_function_concurrency(call: Call, members: dict[str, Any]) -> dict[str, Any]:
-    call.services.catalog.put_concurrency(_function(call, members).key, None)
-    return {}
-
-
-def _function(call: Call, members: dict[str, Any]) -> Function:
-    key: FunctionKey = unqualified_key(call, members)
-    try:
-        return call.services.catalog.function(key)
-    except NotFound as error:
-        # these operations alone print the qualifier
-        raise NotFound(f"Function not found: {key.qualified(LATEST)}") from error
-
-
-def _reserved(functions: list[Function]) -> int:
-    return sum(function.reserved_concurrency or 0 for function in functions)
-
-
 OPERATIONS: dict[str, Implementation] = {
-    "DeleteFunctionConcurrency": delete_function_concurrency,
     "GetAccountSettings": get_account_settings,
-    "GetFunctionConcurrency": get_function_concurrency,
-    "PutFunctionConcurrency": put_function_concurrency,
 }

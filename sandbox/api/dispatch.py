@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from sandbox.api import account, aliases, event_configs, functions, invoke, tags, versions
+from sandbox.api import (
+    account,
+    aliases,
+    concurrency,
+    event_configs,
+    functions,
+    invoke,
+    tags,
+    versions,
+)
 from sandbox.api.context import new_request_id, read_context, read_request_id
 from sandbox.api.errors import (
     NotImplementedOperation,
@@ -41,6 +50,7 @@ OPERATIONS: dict[str, Implementation] = {
     **aliases.OPERATIONS,
     **tags.OPERATIONS,
     **account.OPERATIONS,
+    **concurrency.OPERATIONS,
     **event_configs.OPERATIONS,
 }
 

@@ -123,6 +123,10 @@ class Catalog:
         names = snapshot.names.get((account, region), ())
         return [snapshot.functions[FunctionKey(account, region, name)] for name in names]
 
+    def every(self) -> Iterable[Function]:
+        """Of all accounts and regions, in no order."""
+        return self._snapshot.functions.values()
+
     def alias(self, key: FunctionKey, name: str) -> Alias:
         """NotFound when the function or the alias is not there."""
         alias = self.function(key).aliases.get(name)

@@ -62,7 +62,7 @@ def put(
     """
     check_qualifier(function, qualifier)
     if LATEST in reached(function, qualifier):
-        raise _unpublished()
+        raise unpublished()
     _refuse_shared(function, qualifier)
     for version in reached(function, qualifier):
         snap_start = function.versions[version].configuration.get("SnapStart") or {}
@@ -110,7 +110,7 @@ def check_alias(function: Function, alias: Alias) -> None:
     if alias.name not in function.provisioned:
         return
     if LATEST in (alias.function_version, *alias.weights):
-        raise _unpublished()
+        raise unpublished()
     _refuse_shared(replace(function, aliases={**function.aliases, alias.name: alias}), alias.name)
 
 
@@ -183,7 +183,8 @@ def _refuse_shared(function: Function, qualifier: str) -> None:
             )
 
 
-def _unpublished() -> CallerError:
+def unpublished() -> CallerError:
+    """The refusal of `$LATEST`."""
     return CallerError(
         "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
     )

@@ -35,11 +35,14 @@ from sandbox.invocation import (
     Payload,
     ResponseStream,
 )
-from sandbox.logs.formats import InitEnd, InvocationEnd, log_format, traced
+from sandbox.logs.formats import ON_DEMAND, InitEnd, InvocationEnd, log_format, traced
 from sandbox.threads import give_way
 
 INIT_SECONDS = 10.0
 """How long an on-demand environment may take to initialize before an invocation."""
+PROVISIONED_INIT_SECONDS = (130.0, 900.0)
+"""A provisioned one may take as long as its function's timeout, within these."""
+
 
 _LOGGER = logging.getLogger(__name__)
 _KILL_SECONDS = 2.0
@@ -140,6 +143,8 @@ class ExecutionEnvironment:
         self.state = after(State.STARTING, Event.BOOTED)
         self.stop_reason: StopReason | None = None
         self.expires_at = math.inf
+        self.initialization = ON_DEMAND
+        """Why it is initialized, in Lambda's words; set before it is."""
         self._channel = channel
         self._clock = clock
         self._on_lost = on_lost
@@ -180,15 +185,21 @@ class ExecutionEnvironment:
     ) -> None:
         """Give a spare its version, for good: configuration and code, and where its log goes."""
         self._version = version
-        self._log = EnvironmentLog(log, log_format(version, log.name), self._clock)
+        self._log = EnvironmentLog(
+            log, log_format(version, log.name, self.initialization), self._clock
+        )
         self._log.event(self._log.format.init_start(self._clock.wall()))
         code = archive.read_bytes() if archive else b""
         self._channel.send(Frame(FrameKind.CONFIGURE, configuration, code))
 
     def initialize(self) -> bool:
-        """Start the runtime, for 10 s at most; whether it is ready for an event."""
+        """Start the runtime, on demand for 10 s at most; whether it is ready for an event."""
         began = self._clock.monotonic()
-        failure = self._start("init", began + INIT_SECONDS)
+        seconds = INIT_SECONDS
+        if self.initialization != ON_DEMAND:
+            least, most = PROVISIONED_INIT_SECONDS
+            seconds = min(max(least, self.version.timeout), most)
+        failure = self._start("init", began + seconds)
         if failure is None:
             return True
         self._write_init_end(_init_end("init", self._since(began), failure))
@@ -293,7 +304,7 @@ class ExecutionEnvironment:
                 memory = self._kill()
                 return _InitFailure(memory) if posted is None else _posted(posted, memory)
             if report.kind is FrameKind.INITIALIZED:
-                if phase == "init":
+                if phase == "init" and self.initialization == ON_DEMAND:
                     self._init_ms = report.meta["durationMs"]
                 self._write_init_end(InitEnd(phase, report.meta["durationMs"]))
                 return None

@@ -103,6 +103,7 @@ class Launcher:
             uid=environment.uid,
             log_group=group,
             log_stream=stream,
+            initialization=environment.initialization,
         )
         inline = version.code if environment.spec.code is None else None
         environment.assign(

@@ -1,8 +1,9 @@
-"""What the tests of events share: a queue and an outbox in a new database, on a held clock."""
+"""What tests share: threads; and a queue and an outbox in a new database, on a held clock."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ import pytest
 from sandbox.catalog.database import Database
 from sandbox.clock import FakeClock
 from sandbox.queue import EventQueue, Outbox
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(32) as executor:
+        yield executor
 
 
 @pytest.fixture

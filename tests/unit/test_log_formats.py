@@ -32,6 +32,7 @@ def end(status: str = "success", error_type: str | None = None) -> InvocationEnd
 def test_init_start_is_as_in_a_capture():
     event = json_lines.init_start(
         AT,
+        "on-demand",
         runtime_version={"runtimeVersion": "nodejs:22", "runtimeVersionArn": "arn:x"},
         function="tenner",
         version="$LATEST",

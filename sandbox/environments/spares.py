@@ -1,0 +1,53 @@
+"""The containers that are kept booted, by what they are made of.
+
+Bookkeeping alone, under the pool's lock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from sandbox.engines.base import ContainerSpec
+from sandbox.environments.environment import ExecutionEnvironment
+
+
+class Spares:
+    """Those that are there, in the order of their coming, and those on their way."""
+
+    def __init__(self) -> None:
+        self._shelves: dict[ContainerSpec, list[ExecutionEnvironment]] = {}
+        self._booting: Counter[ContainerSpec] = Counter()
+
+    def __len__(self) -> int:
+        return sum(len(shelf) for shelf in self._shelves.values())
+
+    def __iter__(self) -> Iterator[ExecutionEnvironment]:
+        return (spare for shelf in self._shelves.values() for spare in shelf)
+
+    def __contains__(self, environment: ExecutionEnvironment) -> bool:
+        return environment in self._shelves.get(environment.spec, ())
+
+    @property
+    def booting(self) -> int:
+        """How many are on their way."""
+        return self._booting.total()
+
+    def coming(self, spec: ContainerSpec, count: int) -> None:
+        """So many more are on their way; or less, when negative."""
+        self._booting[spec] += count
+
+    def expected(self, spec: ContainerSpec) -> int:
+        """How many there are, or will be."""
+        return len(self._shelves.get(spec, ())) + self._booting[spec]
+
+    def add(self, spare: ExecutionEnvironment) -> None:
+        self._shelves.setdefault(spare.spec, []).append(spare)
+
+    def remove(self, spare: ExecutionEnvironment) -> None:
+        self._shelves[spare.spec].remove(spare)
+
+    def take(self, spec: ContainerSpec) -> ExecutionEnvironment | None:
+        """The oldest of its kind, if there is one."""
+        shelf = self._shelves.get(spec)
+        return shelf.pop(0) if shelf else None
