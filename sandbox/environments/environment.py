@@ -38,12 +38,6 @@ from sandbox.invocation import (
 from sandbox.logs.formats import ON_DEMAND, InitEnd, InvocationEnd, log_format, traced
 from sandbox.threads import give_way
 
-INIT_SECONDS = 10.0
-"""How long an on-demand environment may take to initialize before an invocation."""
-PROVISIONED_INIT_SECONDS = (130.0, 900.0)
-"""A provisioned one may take as long as its function's timeout, within these."""
-
-
 _LOGGER = logging.getLogger(__name__)
 _KILL_SECONDS = 2.0
 _EXIT_SECONDS = 1.0
@@ -51,6 +45,12 @@ _TURN_BYTES = 64 * 2**10
 """After as much log of one environment all others have their turn."""
 _FRAME_COST = 32 * 2**10
 """A LOG frame, of 100 short records perhaps, costs as much as that many bytes of output."""
+
+
+def init_seconds(initialization: str, timeout: float) -> float:
+    """How long an environment may take to initialize before an invocation: on demand 10 s, else
+    as long as an invocation of its function may, within bounds."""
+    return 10.0 if initialization == ON_DEMAND else min(max(130.0, timeout), 900.0)
 
 
 class _InitFailure(NamedTuple):
@@ -193,12 +193,9 @@ class ExecutionEnvironment:
         self._channel.send(Frame(FrameKind.CONFIGURE, configuration, code))
 
     def initialize(self) -> bool:
-        """Start the runtime, on demand for 10 s at most; whether it is ready for an event."""
+        """Start the runtime, for `init_seconds` at most; whether it is ready for an event."""
         began = self._clock.monotonic()
-        seconds = INIT_SECONDS
-        if self.initialization != ON_DEMAND:
-            least, most = PROVISIONED_INIT_SECONDS
-            seconds = min(max(least, self.version.timeout), most)
+        seconds = init_seconds(self.initialization, self.version.timeout)
         failure = self._start("init", began + seconds)
         if failure is None:
             return True
@@ -214,8 +211,8 @@ class ExecutionEnvironment:
         began = self._clock.monotonic()
         self._open_stream(invocation)
         deadline = began + self.version.timeout
-        if self._invocations:
-            self.log.begin_tail()  # the first one's begins with what the init printed
+        if self._invocations or self.initialization != ON_DEMAND:
+            self.log.begin_tail()  # the first one's on demand begins with what the init printed
         self._invocations += 1
         init_ms, self._init_ms = self._init_ms, None
         self._take_in()
