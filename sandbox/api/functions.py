@@ -67,15 +67,15 @@ def get_function_configuration(call: Call, members: dict[str, Any]) -> dict[str,
 def list_functions(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """By name; with `FunctionVersion=ALL` every version of each."""
     functions = call.services.catalog.functions(call.context.account, call.context.region)
-    if members.get("FunctionVersion") == "ALL":
-        versions = [version for function in functions for version in function.versions.values()]
-    else:
-        versions = [function.latest for function in functions]
+    if members.get("FunctionVersion") != "ALL":
+        listed, more = page(
+            functions, lambda function: [function.key.name, 0], members, highest=PAGE
+        )
+        return {"Functions": [function.latest.described(None) for function in listed], **more}
+    versions = [version for function in functions for version in function.versions.values()]
     found, more = page(versions, _place, members, highest=PAGE)
-    # a list shows every version under its qualified ARN only when versions were asked for
-    qualified = members.get("FunctionVersion") == "ALL"
-    documents = [version.described(version.version if qualified else None) for version in found]
-    return {"Functions": documents, **more}
+    # only here is every version shown under its qualified ARN
+    return {"Functions": [version.described(version.version) for version in found], **more}
 
 
 def _place(version: Version) -> list[Any]:

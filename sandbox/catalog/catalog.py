@@ -120,8 +120,7 @@ class Catalog:
     def functions(self, account: str, region: str) -> list[Function]:
         """Sorted by name."""
         snapshot = self._snapshot
-        names = snapshot.names.get((account, region), ())
-        return [snapshot.functions[FunctionKey(account, region, name)] for name in names]
+        return [snapshot.functions[key] for key in snapshot.keys.get((account, region), ())]
 
     def every(self) -> Iterable[Function]:
         """Of all accounts and regions, in no order."""

@@ -88,12 +88,12 @@ class Version:
         """`Pending`, `Active` or `Failed`."""
         return str(self.configuration["State"])
 
-    @cached_property
+    @property
     def settled(self) -> bool:
-        """Whether nothing of it waits for `Catalog.activate`."""
-        return (
-            self.state != "Pending" and self.configuration.get("LastUpdateStatus") != "InProgress"
-        )
+        """Whether nothing of it waits for `Catalog.activate`. Not kept: at the start every
+        version of all functions is asked."""
+        document = self.configuration
+        return document["State"] != "Pending" and document.get("LastUpdateStatus") != "InProgress"
 
     def described(self, qualifier: str | None) -> dict[str, Any]:
         """The document with the FunctionArn that a caller sees who asked for `qualifier`."""

@@ -15,7 +15,7 @@ class Snapshot:
     """Never changed: a change makes another one."""
 
     functions: Mapping[FunctionKey, Function]
-    names: Mapping[tuple[str, str], tuple[str, ...]]
+    keys: Mapping[tuple[str, str], tuple[FunctionKey, ...]]
     """Of the functions in an account and a region, sorted."""
     used: Mapping[FunctionKey, int]
     """The last version number of functions that were deleted."""
@@ -24,10 +24,10 @@ class Snapshot:
     def of(
         cls, functions: Mapping[FunctionKey, Function], used: Mapping[FunctionKey, int]
     ) -> Snapshot:
-        names: dict[tuple[str, str], list[str]] = {}
-        for account, region, name in sorted(functions):
-            names.setdefault((account, region), []).append(name)
-        return cls(functions, {place: tuple(found) for place, found in names.items()}, used)
+        keys: dict[tuple[str, str], list[FunctionKey]] = {}
+        for key in sorted(functions):
+            keys.setdefault((key.account, key.region), []).append(key)
+        return cls(functions, {place: tuple(found) for place, found in keys.items()}, used)
 
     def replaced(self, key: FunctionKey, new: Function | None) -> Snapshot:
         """With `new` in place of what `key` names now; None removes it."""
@@ -41,10 +41,10 @@ class Snapshot:
         elif old is not None and old.last_version:
             used[key] = old.last_version
         if (old is None) == (new is None):
-            return Snapshot(functions, self.names, used)
+            return Snapshot(functions, self.keys, used)
         place = (key.account, key.region)
-        names = self.names.get(place, ())
-        at = bisect_left(names, key.name)
-        middle = () if new is None else (key.name,)
-        names = (*names[:at], *middle, *names[at + (new is None) :])
-        return Snapshot(functions, {**self.names, place: names}, used)
+        keys = self.keys.get(place, ())
+        at = bisect_left(keys, key)
+        middle = () if new is None else (key,)
+        keys = (*keys[:at], *middle, *keys[at + (new is None) :])
+        return Snapshot(functions, {**self.keys, place: keys}, used)
