@@ -33,6 +33,9 @@ Work = Callable[[Connection], Any]
 HEAD = "0007"
 """The newest migration; a test keeps it so."""
 
+PRAGMAS = ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+"""Of every connection to SQLite."""
+
 _BATCH = 256
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -151,12 +154,7 @@ def _engine(url: str | URL) -> Engine:
     )
 
     def set_up(connection: Any, _: object) -> None:
-        for pragma in (
-            "busy_timeout=10000",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-        ):
+        for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").close()
 
     event.listen(engine, "connect", set_up)

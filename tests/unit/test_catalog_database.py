@@ -20,6 +20,8 @@ from sandbox.clock import FakeClock
 from sandbox.errors import StartupError, StorageError
 from sandbox.names import FunctionKey
 
+pytestmark = pytest.mark.usefixtures("real_databases")
+
 KEY = FunctionKey("000000000000", "us-east-1", "f")
 
 
