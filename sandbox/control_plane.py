@@ -28,7 +28,7 @@ from sandbox.queue import (
 )
 from sandbox.service import InvokeService
 from sandbox.settings import Settings
-from sandbox.setup.recipes import RECIPES
+from sandbox.setup.recipes import RUNTIMES
 from sandbox.state import instance_id
 
 _EVENT_SECONDS = 10.0
@@ -69,7 +69,7 @@ class ControlPlane:
             logs=self.logs,
             settings=settings,
             clock=clock,
-            buildable=[name for name in RECIPES if name.startswith("python")],
+            buildable=RUNTIMES,
         )
         self.pool = EnvironmentPool(
             launcher,
@@ -139,6 +139,7 @@ class ControlPlane:
                 activate=self.service.activate,
                 provided=provisioning.provided,
                 image_id=lambda uri: engine.image(uri).id,
+                check_runtime=launcher.check,
             )
         )
 

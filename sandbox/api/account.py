@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from sandbox.api.services import Call, Implementation
-from sandbox.catalog.provisioned import held
 
 TOTAL_CODE_BYTES = 322_122_547_200
 UNZIPPED_BYTES = 262_144_000
@@ -14,15 +13,17 @@ ZIPPED_BYTES = 52_428_800
 
 def get_account_settings(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """Of the caller's account in the caller's region."""
-    functions = call.services.catalog.functions(call.context.account, call.context.region)
+    account, region = call.context.account, call.context.region
+    functions = call.services.catalog.functions(account, region)
     concurrency = call.services.settings.account_concurrency
+    reserved = call.services.catalog.reserved(account, region)
     return {
         "AccountLimit": {
             "TotalCodeSize": TOTAL_CODE_BYTES,
             "CodeSizeUnzipped": UNZIPPED_BYTES,
             "CodeSizeZipped": ZIPPED_BYTES,
             "ConcurrentExecutions": concurrency,
-            "UnreservedConcurrentExecutions": concurrency - held(functions),
+            "UnreservedConcurrentExecutions": concurrency - reserved,
         },
         "AccountUsage": {
             "TotalCodeSize": sum(

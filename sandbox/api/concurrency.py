@@ -5,15 +5,14 @@ Source: the Lambda API reference and observed answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from sandbox.api.paging import page
 from sandbox.api.rules import reference_of, unqualified_key
 from sandbox.api.services import Call, Implementation
 from sandbox.catalog import Function, provisioned
+from sandbox.catalog.reservations import LEAST_UNRESERVED
 from sandbox.errors import CallerError, NotFound, ProvisionedConcurrencyNotFound
 from sandbox.names import LATEST, FunctionKey
 
@@ -21,9 +20,10 @@ PAGE = 50
 
 
 def put_function_concurrency(call: Call, members: dict[str, Any]) -> dict[str, Any]:
-    key = _function(call, members).key
+    function = _function(call, members)
     wanted: int = members["ReservedConcurrentExecutions"]
-    _configure(call, key, partial(provisioned.reserved, wanted=wanted))
+    most = call.services.settings.account_concurrency - LEAST_UNRESERVED
+    call.services.catalog.put_concurrency(function.key, wanted, most=most)
     return {"ReservedConcurrentExecutions": wanted}
 
 
@@ -41,10 +41,12 @@ def put_provisioned_concurrency_config(call: Call, members: dict[str, Any]) -> d
     """Its environments start in the background: until they are there it is IN_PROGRESS."""
     wanted: int = members["ProvisionedConcurrentExecutions"]
     function, qualifier = _published(call, members, refusal=provisioned.unpublished())
-    change = partial(
-        provisioned.put, qualifier=qualifier, requested=wanted, now=call.services.clock.wall()
-    )
-    function = _configure(call, function.key, change)
+    now, account = call.services.clock.wall(), call.services.settings.account_concurrency
+
+    def put(function: Function, others: int) -> Function:
+        return provisioned.put(function, qualifier, wanted, now=now, account=account, others=others)
+
+    function = call.services.catalog.provision(function.key, put)
     answer = {**_document(call, function, qualifier), "Status": "IN_PROGRESS"}
     answer.pop("StatusReason", None)
     return answer
@@ -62,8 +64,9 @@ def get_provisioned_concurrency_config(call: Call, members: dict[str, Any]) -> d
 def delete_provisioned_concurrency_config(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """One that is not there is fine."""
     function, qualifier = _published(call, members, refusal=_not_published())
-    change = partial(provisioned.without, qualifier=qualifier)
-    call.services.catalog.configure_concurrency(function.key, change)
+    call.services.catalog.provision(
+        function.key, lambda function, _: provisioned.without(function, qualifier)
+    )
     return {}
 
 
@@ -104,18 +107,6 @@ def _published(
         raise refusal
     provisioned.check_qualifier(function, qualifier)
     return function, qualifier
-
-
-def _configure(call: Call, key: FunctionKey, change: Callable[..., Function]) -> Function:
-    """Make a change that depends on what all functions of the account keep."""
-    catalog, account = call.services.catalog, call.services.settings.account_concurrency
-
-    def checked(function: Function) -> Function:
-        found = catalog.functions(key.account, key.region)
-        others = provisioned.held(other for other in found if other.key != key)
-        return change(function, account=account, others=others)
-
-    return catalog.configure_concurrency(key, checked)
 
 
 def _document(call: Call, function: Function, qualifier: str) -> dict[str, Any]:

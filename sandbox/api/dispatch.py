@@ -19,6 +19,7 @@ from sandbox.api import (
     event_configs,
     functions,
     invoke,
+    recursion,
     tags,
     versions,
 )
@@ -52,6 +53,7 @@ OPERATIONS: dict[str, Implementation] = {
     **account.OPERATIONS,
     **concurrency.OPERATIONS,
     **event_configs.OPERATIONS,
+    **recursion.OPERATIONS,
 }
 
 Found = tuple[Operation, list[str]]

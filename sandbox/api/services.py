@@ -32,7 +32,7 @@ class Invoking(Protocol):
     def enqueue(self, invocation: Invocation) -> None:
         """Return once the event is safe on the disk; raises NotFound for no such function."""
 
-    def check(self, reference: FunctionReference) -> None:
+    def check(self, reference: FunctionReference, tenant_id: str | None = None) -> None:
         """Raise NotFound unless there is something to invoke."""
 
 
@@ -54,6 +54,8 @@ class Services:
     """What there is of a function's version or alias that is provisioned."""
     image_id: Callable[[str], str]
     """The engine's id of a local image. Raises ImageMissing, or another EngineError."""
+    check_runtime: Callable[[str], None]
+    """Raises ImageMissing when no image runs a managed runtime, or another EngineError."""
 
 
 @dataclass(frozen=True, slots=True)

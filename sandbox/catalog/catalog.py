@@ -23,6 +23,7 @@ from sandbox.catalog import documents, event_configs, provisioned, routing, stor
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.database import Database
 from sandbox.catalog.records import Alias, Code, Function, Version
+from sandbox.catalog.reservations import kept, reserving
 from sandbox.catalog.snapshot import Snapshot
 from sandbox.clock import Clock
 from sandbox.errors import CallerError, Conflict, NotFound, PreconditionFailed
@@ -125,6 +126,10 @@ class Catalog:
     def every(self) -> Iterable[Function]:
         """Of all accounts and regions, in no order."""
         return self._snapshot.functions.values()
+
+    def reserved(self, account: str, region: str) -> int:
+        """What functions of an account and region together keep of its concurrency."""
+        return self._snapshot.reserved.get((account, region), 0)
 
     def alias(self, key: FunctionKey, name: str) -> Alias:
         """NotFound when the function or the alias is not there."""
@@ -360,11 +365,21 @@ class Catalog:
 
         self._change(key, remove)
 
-    def put_concurrency(self, key: FunctionKey, reserved: int | None) -> Function:
-        """Reserve so many concurrent calls, or with None release them. NotFound."""
-        return self._change(
-            key, lambda found: replace(_existing(found, key), reserved_concurrency=reserved)
-        )
+    def put_concurrency(
+        self, key: FunctionKey, reserved: int | None, *, most: int | None = None
+    ) -> Function:
+        """Reserve so many concurrent calls, or with None release them. Raises NotFound, and
+        CallerError when all functions of the account and region would reserve over `most`."""
+
+        def reserve(found: Function | None) -> Function:
+            function = _existing(found, key)
+            return reserving(function, reserved, others=self._others(function), most=most)
+
+        return self._change(key, reserve)
+
+    def put_recursive_loop(self, key: FunctionKey, loop: str) -> Function:
+        """Say what becomes of a function that calls itself: `Terminate`, `Allow`. NotFound."""
+        return self._change(key, lambda found: replace(_existing(found, key), recursive_loop=loop))
 
     def configure_events(
         self, key: FunctionKey, change: Callable[[Function], Function]
@@ -372,14 +387,21 @@ class Catalog:
         """Change event invoke configurations, as `catalog.event_configs` does. NotFound."""
         return self._change(key, lambda found: change(_existing(found, key)))
 
-    def configure_concurrency(
-        self, key: FunctionKey, change: Callable[[Function], Function]
-    ) -> Function:
-        """Change what is reserved or provisioned, as `catalog.provisioned` does. NotFound.
+    def provision(self, key: FunctionKey, change: Callable[[Function, int], Function]) -> Function:
+        """Change what is provisioned, as `catalog.provisioned` does. NotFound.
 
-        Nothing else in the catalog changes while `change` looks at other functions.
+        `change` gets the function and what others keep of the account's concurrency.
         """
-        return self._change(key, lambda found: change(_existing(found, key)))
+
+        def provision(found: Function | None) -> Function:
+            function = _existing(found, key)
+            return change(function, self._others(function))
+
+        return self._change(key, provision)
+
+    def _others(self, function: Function) -> int:
+        """What all other functions of its account and region keep."""
+        return self.reserved(*function.key[:2]) - kept(function)
 
     def _change(self, key: FunctionKey, change: Callable[[Function | None], F]) -> F:
         """Replace a function by what `change` makes of it, durably, then tell all who listen."""

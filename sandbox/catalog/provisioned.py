@@ -1,56 +1,19 @@
-"""Concurrency that is set for functions: reserved for all of one, provisioned for its versions.
+"""Provisioned concurrency: how many environments of a version or an alias are to be ready.
 
-Pure functions from a function to the function as it is then, and the sums that an account's limit
-is held against. Source: the Lambda API reference, PutProvisionedConcurrencyConfig and
-PutFunctionConcurrency, and observed answers; the texts that say so are ours.
+Pure functions from a function to the function as it is then. Source: the Lambda API reference,
+PutProvisionedConcurrencyConfig, and observed answers; the texts that say so are ours.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sandbox.catalog.records import Alias, Function, ProvisionedConcurrency
+from sandbox.catalog.reservations import LEAST_UNRESERVED, provisioned_total
 from sandbox.errors import CallerError, Conflict, NotFound
 from sandbox.names import LATEST
-
-LEAST_UNRESERVED = 100
-"""Of an account's concurrency: what functions that reserve nothing share."""
-
-
-def total(function: Function) -> int:
-    """The concurrency that all of a function's versions have provisioned."""
-    return sum(config.requested for config in function.provisioned.values())
-
-
-def held(functions: Iterable[Function]) -> int:
-    """What functions keep of their account's concurrency: what is provisioned is a part of what
-    is reserved, where anything is."""
-    return sum(
-        total(function) if function.reserved_concurrency is None else function.reserved_concurrency
-        for function in functions
-    )
-
-
-def reserved(function: Function, wanted: int, *, account: int, others: int) -> Function:
-    """After PutFunctionConcurrency in an account of which other functions keep `others`.
-
-    Raises CallerError.
-    """
-    provisioned = total(function)
-    if wanted < provisioned:
-        raise CallerError(  # with Lambda's own spaces
-            f" ReservedConcurrentExecutions  {wanted} should not be lower than function's total "
-            f"provisioned concurrency [{provisioned}]."
-        )
-    if wanted and account - others - wanted < LEAST_UNRESERVED:
-        raise CallerError(
-            "Specified ReservedConcurrentExecutions for function decreases account's "
-            "UnreservedConcurrentExecution below its minimum value of "
-            f"[{LEAST_UNRESERVED}]."
-        )
-    return replace(function, reserved_concurrency=wanted)
 
 
 def put(
@@ -76,7 +39,7 @@ def put(
     _check_room(
         function,
         requested,
-        total(function) - (former.requested if former else 0),
+        provisioned_total(function) - (former.requested if former else 0),
         account=account,
         others=others,
     )

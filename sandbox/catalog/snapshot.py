@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sandbox.catalog.records import Function
+from sandbox.catalog.reservations import kept
 from sandbox.names import FunctionKey
 
 
@@ -19,6 +21,9 @@ class Snapshot:
     """Of the functions in an account and a region, sorted."""
     used: Mapping[FunctionKey, int]
     """The last version number of functions that were deleted."""
+    reserved: Mapping[tuple[str, str], int]
+    """The sum of what the functions of an account and a region reserve of its concurrency: every
+    call asks for it, so it is not added up then."""
 
     @classmethod
     def of(
@@ -27,7 +32,11 @@ class Snapshot:
         keys: dict[tuple[str, str], list[FunctionKey]] = {}
         for key in sorted(functions):
             keys.setdefault((key.account, key.region), []).append(key)
-        return cls(functions, {place: tuple(found) for place, found in keys.items()}, used)
+        reserved: Counter[tuple[str, str]] = Counter()
+        for key, function in functions.items():
+            reserved[key.account, key.region] += kept(function)
+        sorted_keys = {place: tuple(found) for place, found in keys.items()}
+        return cls(functions, sorted_keys, used, reserved)
 
     def replaced(self, key: FunctionKey, new: Function | None) -> Snapshot:
         """With `new` in place of what `key` names now; None removes it."""
@@ -40,11 +49,15 @@ class Snapshot:
             functions[key] = new
         elif old is not None and old.last_version:
             used[key] = old.last_version
-        if (old is None) == (new is None):
-            return Snapshot(functions, self.keys, used)
         place = (key.account, key.region)
+        reserved = self.reserved
+        before, after = kept(old), kept(new)
+        if before != after:
+            reserved = {**reserved, place: reserved.get(place, 0) - before + after}
+        if (old is None) == (new is None):
+            return Snapshot(functions, self.keys, used, reserved)
         keys = self.keys.get(place, ())
         at = bisect_left(keys, key)
         middle = () if new is None else (key,)
         keys = (*keys[:at], *middle, *keys[at + (new is None) :])
-        return Snapshot(functions, {**self.keys, place: keys}, used)
+        return Snapshot(functions, {**self.keys, place: keys}, used, reserved)

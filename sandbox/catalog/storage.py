@@ -60,7 +60,7 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
         key = FunctionKey(*of)
         provisioned[key][qualifier] = ProvisionedConcurrency(key, qualifier, requested, modified)
     found = {}
-    for *of, tags, last_version, reserved in _all(connection, tables.functions):
+    for *of, tags, last_version, reserved, loop in _all(connection, tables.functions):
         key = FunctionKey(*of)
         published = dict(sorted(versions[key].items(), key=lambda item: version_order(item[0])))
         named = dict(sorted(aliases[key].items()))
@@ -72,8 +72,9 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
             tags,
             last_version,
             reserved,
-            event_configs=configured,
+            configured,
             provisioned=dict(sorted(provisioned[key].items())),
+            recursive_loop=loop,
         )
     used = {FunctionKey(*of): number for *of, number in _all(connection, tables.used_versions)}
     return found, used
@@ -151,6 +152,7 @@ def _function_row(function: Function) -> Row:
         "tags": function.tags,
         "last_version": function.last_version,
         "reserved_concurrency": function.reserved_concurrency,
+        "recursive_loop": function.recursive_loop,
     }
 
 

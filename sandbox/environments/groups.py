@@ -15,11 +15,11 @@ from sandbox.environments.provisioned import Provision
 from sandbox.errors import FnboxError
 from sandbox.names import FunctionKey
 
-GroupKey = tuple[FunctionKey, str, str]
+GroupKey = tuple[FunctionKey, str, str, str | None]
 
 
-def group_key(version: Version) -> GroupKey:
-    return version.key, version.version, version.revision
+def group_key(version: Version, tenant_id: str | None = None) -> GroupKey:
+    return version.key, version.version, version.revision, tenant_id
 
 
 @dataclass(eq=False, slots=True)
@@ -33,9 +33,10 @@ class Waiter:
 
 @dataclass(eq=False, slots=True)
 class Group:
-    """The environments of one version, and the calls that wait for one."""
+    """The environments of one version, or of one tenant of it, and the calls that wait for one."""
 
     version: Version
+    tenant_id: str | None = None
     idle: list[ExecutionEnvironment] = field(default_factory=list)
     """The most recently used last, and the first to be used again."""
     waiters: deque[Waiter] = field(default_factory=deque)

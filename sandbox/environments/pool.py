@@ -1,8 +1,8 @@
 """The pool: which environment runs which call.
 
 Contract:
-1. `lease` gives an environment of exactly the version asked for, to one caller at a
-   time, or raises; whoever got one gives it back with `release`.
+1. `lease` gives an environment of exactly the version and the tenant asked for, to one
+   caller at a time, or raises; whoever got one gives it back with `release`.
 2. An environment that frees up goes to the first call that waits for its version, in
    the same critical section; nothing is given to a caller that has gone away.
 3. Under the lock there are only decisions; containers and sockets are outside it.
@@ -34,7 +34,7 @@ from sandbox.environments.provisioned import INIT_FAILURE, NO_ROOM, Provided
 from sandbox.environments.scheduler import Scheduler
 from sandbox.environments.spares import Spares
 from sandbox.errors import EnvironmentFailed, FnboxError, TooManyRequests
-from sandbox.logs.formats import PROVISIONED
+from sandbox.logs.formats import ON_DEMAND, PROVISIONED
 from sandbox.names import FunctionKey
 
 _LOGGER = logging.getLogger(__name__)
@@ -107,15 +107,17 @@ class EnvironmentPool:
         """Environments that have started for a call, ready or not, since the pool was made."""
         return self._cold_starts
 
-    def lease(self, version: Version, timeout: float) -> ExecutionEnvironment:
-        """An environment of `version`, BUSY, for the caller alone.
+    def lease(
+        self, version: Version, timeout: float, tenant_id: str | None = None
+    ) -> ExecutionEnvironment:
+        """An environment of `version` that no other tenant has used, BUSY, for the caller alone.
 
         Raises TooManyRequests after `timeout` seconds, or what kept one from starting.
         """
         with self._deciding() as todo:
             if self._closed:
                 raise _closing()
-            group = self._group(version)
+            group = self._group(version, tenant_id)
             if group.provision.free:
                 environment = group.provision.free.pop()
                 del self._ready[environment]
@@ -141,7 +143,7 @@ class EnvironmentPool:
     def release(self, environment: ExecutionEnvironment, *, lost: bool = False) -> None:
         """Give back a lease; `lost` when the container is gone or cannot be used again."""
         with self._deciding() as todo:
-            group = self._groups.get(group_key(environment.version))
+            group = self._groups.get(group_key(environment.version, environment.tenant_id))
             if group is None or environment not in group.busy:
                 return  # closing has ended it
             group.busy.remove(environment)
@@ -189,7 +191,7 @@ class EnvironmentPool:
             for name, group in list(self._groups.items()):
                 if name[0] != key:
                     continue
-                group.retired = name not in kept
+                group.retired = group_key(group.version) not in kept
                 if group.retired:
                     for environment in list(group.idle):
                         self._withdraw(environment, StopReason.VERSION_RETIRED, todo)
@@ -231,10 +233,11 @@ class EnvironmentPool:
         for environment in todo.stop:
             _in_background(functools.partial(self._end, environment), "stop")
 
-    def _group(self, version: Version) -> Group:
-        group = self._groups.get(group_key(version))
+    def _group(self, version: Version, tenant_id: str | None = None) -> Group:
+        key = group_key(version, tenant_id)
+        group = self._groups.get(key)
         if group is None:
-            group = self._groups[group_key(version)] = Group(version)
+            group = self._groups[key] = Group(version, tenant_id)
         return group
 
     def _lease(self, group: Group, environment: ExecutionEnvironment) -> ExecutionEnvironment:
@@ -341,7 +344,7 @@ class EnvironmentPool:
 
     def _drop_if_empty(self, group: Group) -> None:
         if group.empty:
-            self._groups.pop(group_key(group.version), None)
+            self._groups.pop(group_key(group.version, group.tenant_id), None)
             self._starved.pop(group, None)
 
     def _take_spare(self, spec: ContainerSpec) -> ExecutionEnvironment | None:
@@ -366,8 +369,8 @@ class EnvironmentPool:
                 environment = self._launcher.boot(group.version, spec, self._lost)
             with self._lock:
                 environment.apply(Event.ASSIGNED)
-            if provisioned:
-                environment.initialization = PROVISIONED
+                environment.tenant_id = group.tenant_id
+                environment.initialization = PROVISIONED if provisioned else ON_DEMAND
             ready = self._launcher.initialize(environment, group.version)
         except FnboxError as error:
             self._start_failed(group, environment, error, provisioned)

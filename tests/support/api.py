@@ -48,6 +48,8 @@ class EchoService:
         self.invoked: list[Invocation] = []
         self.enqueued: list[Invocation] = []
         self.checked: list[FunctionReference] = []
+        self.tenants: list[str | None] = []
+        """Of what was checked."""
         self.outcome: Outcome | None = None
         self.failure: BaseException | None = None
         self.pieces: list[bytes] | None = None
@@ -74,8 +76,9 @@ class EchoService:
         self.enqueued.append(invocation)
         self._fail()
 
-    def check(self, reference: FunctionReference) -> None:
+    def check(self, reference: FunctionReference, tenant_id: str | None = None) -> None:
         self.checked.append(reference)
+        self.tenants.append(tenant_id)
         self._fail()
 
     def _fail(self) -> None:
@@ -98,6 +101,8 @@ class Api:
     images: dict[str, str] = field(default_factory=dict)
     provided: dict[tuple[FunctionKey, str], Provided] = field(default_factory=dict)
     """By function and qualifier; nothing where none is told."""
+    missing: set[str] = field(default_factory=set)
+    """Runtimes without an image."""
 
     @property
     def client(self) -> Client:
@@ -185,6 +190,7 @@ def open_api(folder: Path, *, service: EchoService | None = None, **settings: An
     waiting: list[tuple[FunctionKey, str]] = []
     images: dict[str, str] = {}
     provided: dict[tuple[FunctionKey, str], Provided] = {}
+    missing: set[str] = set()
     events, outbox = EventQueue(catalog.database, clock), Outbox(catalog.database, clock)
     dead_events = DeadEvents(catalog.database, clock, events, outbox)
 
@@ -192,6 +198,10 @@ def open_api(folder: Path, *, service: EchoService | None = None, **settings: An
         if uri not in images:
             raise ImageMissing(f"no image {uri}")
         return images[uri]
+
+    def check_runtime(runtime: str) -> None:
+        if runtime in missing:
+            raise ImageMissing(f"the image of {runtime} is missing: build it")
 
     services = Services(
         settings=Settings(state_dir=folder, **settings),
@@ -204,9 +214,10 @@ def open_api(folder: Path, *, service: EchoService | None = None, **settings: An
         activate=lambda key, version: waiting.append((key, version)),
         provided=lambda function, name: provided.get((function.key, name), Provided(0, None)),
         image_id=image_id,
+        check_runtime=check_runtime,
     )
     parts = (catalog, service, clock, events, outbox)
-    return Api(create_app(services), *parts, waiting, images, provided)
+    return Api(create_app(services), *parts, waiting, images, provided, missing)
 
 
 def zip_bytes(files: Mapping[str, str] | None = None) -> bytes:

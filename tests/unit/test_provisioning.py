@@ -294,9 +294,11 @@ def provisioning(catalog: Catalog, rig: Rig) -> Provisioning:
 
 
 def put(catalog: Catalog, qualifier: str, count: int) -> None:
-    catalog.configure_concurrency(
+    catalog.provision(
         KEY,
-        lambda function: provisioned.put(function, qualifier, count, now=0, account=1000, others=0),
+        lambda function, others: provisioned.put(
+            function, qualifier, count, now=0, account=1000, others=others
+        ),
     )
 
 
@@ -356,9 +358,9 @@ def test_putting_again_tries_a_failed_one_again_and_an_unrelated_change_does_not
     rig.launcher.script = {}
     catalog.create_alias(KEY, {"Name": "live", "FunctionVersion": "2"})
     assert rig.pool.provided(version) == Provided(0, INIT_FAILURE)
-    catalog.configure_concurrency(
+    catalog.provision(
         KEY,
-        lambda function: provisioned.put(function, "1", 1, now=1, account=1000, others=0),
+        lambda function, _: provisioned.put(function, "1", 1, now=1, account=1000, others=0),
     )
     until(lambda: rig.pool.provided(version) == Provided(1, None))
 
