@@ -139,7 +139,7 @@ class ControlPlane:
                 activate=self.service.activate,
                 provided=provisioning.provided,
                 image_id=lambda uri: engine.image(uri).id,
-                check_runtime=launcher.check,
+                check_runtime=launcher.check_runtime,
             )
         )
 

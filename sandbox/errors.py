@@ -44,6 +44,10 @@ class ProvisionedConcurrencyNotFound(CallerError):
     code = "ProvisionedConcurrencyConfigNotFoundException"
 
 
+class CodeSigningConfigNotFound(CallerError):
+    code = "CodeSigningConfigNotFoundException"
+
+
 class Conflict(CallerError):
     code = "ResourceConflictException"
 
@@ -54,6 +58,12 @@ class PreconditionFailed(CallerError):
 
 class AccessDenied(CallerError):
     code = "AccessDeniedException"
+
+
+class PolicyTooLong(CallerError):
+    """A resource policy is over 20 KB."""
+
+    code = "PolicyLengthExceededException"
 
 
 class RequestTooLarge(CallerError):

@@ -22,6 +22,7 @@ from sandbox.errors import (
     Conflict,
     EngineError,
     FnboxError,
+    ImageMissing,
     NotFound,
     RecursiveInvocation,
     TooManyRequests,
@@ -84,8 +85,8 @@ class InvokeService:
     def invoke(self, invocation: Invocation) -> Outcome:
         """Run an invocation and wait for its end.
 
-        Raises NotFound, Conflict while the function is Pending, CallerError for a tenant too
-        many or too few, RecursiveInvocation, TooManyRequests,
+        Raises NotFound, Conflict while the function is Pending or Failed, CallerError for a
+        tenant too many or too few, RecursiveInvocation, TooManyRequests,
         EngineError when no container can be had, EnvironmentFailed when one broke.
         """
         metrics = self._metrics
@@ -161,7 +162,7 @@ class InvokeService:
             self._catalog.activate(key, version)
 
     def _activate(self, key: FunctionKey, version: str) -> None:
-        self._catalog.activate(key, version)
+        self._catalog.activate(key, version, self._failure(key, version))
         with self._settled:
             self._settled.notify_all()
         try:
@@ -171,19 +172,34 @@ class InvokeService:
         except EngineError as error:
             _LOGGER.warning("%s cannot run yet: %s", key.qualified(version), error)
 
+    def _failure(self, key: FunctionKey, version: str) -> tuple[str, str] | None:
+        """Why a creation or update cannot be completed: its reason's code and text.
+
+        An image that is gone stays so; a runtime's can still be built, and an engine started.
+        """
+        try:
+            found = self._catalog.version(FunctionReference(key, version))
+            if found.package_type == "Image":
+                self._pool.check(found)
+        except ImageMissing:
+            return "ImageDeleted", f"Source image {found.image_uri} does not exist."
+        except (NotFound, EngineError):
+            return None
+        return None
+
     def _active(self, reference: FunctionReference, tenant_id: str | None) -> Version:
         version = self._catalog.resolve(reference)
-        if version.state == "Pending":
+        if version.state != "Active":
             with self._settled:
                 self._settled.wait_for(
                     lambda: self._catalog.resolve(reference).state != "Pending",
                     _ACTIVATION_SECONDS,
                 )
             version = self._catalog.resolve(reference)
-            if version.state == "Pending":
+            if version.state != "Active":
                 raise Conflict(
                     "The operation cannot be performed at this time. "
-                    "The function is currently in the following state: Pending"
+                    f"The function is currently in the following state: {version.state}"
                 )
         if version.tenant_isolation != (tenant_id is not None):
             raise CallerError(_TENANT_MISSING if tenant_id is None else _TENANT_TOO_MANY)

@@ -19,6 +19,7 @@ from sandbox.api import (
     event_configs,
     functions,
     invoke,
+    layers,
     recursion,
     tags,
     versions,
@@ -54,6 +55,7 @@ OPERATIONS: dict[str, Implementation] = {
     **concurrency.OPERATIONS,
     **event_configs.OPERATIONS,
     **recursion.OPERATIONS,
+    **layers.OPERATIONS,
 }
 
 Found = tuple[Operation, list[str]]

@@ -2,6 +2,7 @@
 
 from sandbox.catalog.catalog import Catalog
 from sandbox.catalog.code_store import CodeStore
+from sandbox.catalog.layers import Layer, LayerKey, Layers, LayerVersion
 from sandbox.catalog.records import (
     Alias,
     Code,
@@ -18,6 +19,10 @@ __all__ = [
     "CodeStore",
     "EventInvokeConfig",
     "Function",
+    "Layer",
+    "LayerKey",
+    "LayerVersion",
+    "Layers",
     "ProvisionedConcurrency",
     "Version",
 ]

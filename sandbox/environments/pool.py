@@ -36,6 +36,7 @@ from sandbox.environments.spares import Spares
 from sandbox.errors import EnvironmentFailed, FnboxError, TooManyRequests
 from sandbox.logs.formats import ON_DEMAND, PROVISIONED
 from sandbox.names import FunctionKey
+from sandbox.threads import in_background
 
 _LOGGER = logging.getLogger(__name__)
 _TEND_SECONDS = 5.0
@@ -184,6 +185,10 @@ class EnvironmentPool:
             group = self._groups.get(group_key(version))
             return group.provision.provided if group else Provided(0, None)
 
+    def check(self, version: Version) -> None:
+        """Raise ImageMissing, or another EngineError, when the version's image cannot be had."""
+        self._launcher.check(version)
+
     def retire(self, key: FunctionKey, serving: Iterable[Version]) -> None:
         """A function has changed: environments of versions that are not `serving` end."""
         kept = {group_key(version) for version in serving}
@@ -227,11 +232,11 @@ class EnvironmentPool:
             for group in list(self._starved):
                 self._plan(group, todo)
         for group in todo.start:
-            _in_background(functools.partial(self._start, group), "start")
+            in_background(functools.partial(self._start, group), "start")
         for group in todo.provide:
-            _in_background(functools.partial(self._start, group, provisioned=True), "provide")
+            in_background(functools.partial(self._start, group, provisioned=True), "provide")
         for environment in todo.stop:
-            _in_background(functools.partial(self._end, environment), "stop")
+            in_background(functools.partial(self._end, environment), "stop")
 
     def _group(self, version: Version, tenant_id: str | None = None) -> Group:
         key = group_key(version, tenant_id)
@@ -434,7 +439,7 @@ class EnvironmentPool:
 
     def _top_up(self, spec: ContainerSpec) -> None:
         """See that spares of a container in use are there or on their way."""
-        if spec.code is not None:
+        if spec.dedicated:
             return
         with self._lock:
             have = self._spares.expected(spec)
@@ -443,7 +448,7 @@ class EnvironmentPool:
             self._alive += count
             self._spares.coming(spec, count)
         for _ in range(count):
-            _in_background(functools.partial(self._boot_spare, spec), "spare")
+            in_background(functools.partial(self._boot_spare, spec), "spare")
 
     def _boot_spare(self, spec: ContainerSpec) -> None:
         spare: ExecutionEnvironment | None = None
@@ -492,7 +497,3 @@ class EnvironmentPool:
 
 def _closing() -> EnvironmentFailed:
     return EnvironmentFailed("fnbox is shutting down")
-
-
-def _in_background(function: Callable[[], None], name: str) -> None:
-    threading.Thread(target=function, name=name, daemon=True).start()
