@@ -24,6 +24,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from sandbox.errors import StartupError
 from sandbox.settings import Settings
 from sandbox.state import StateLock
+from sandbox.traces import otlp
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -45,6 +46,7 @@ def serve(settings: Settings, ready_fd: int | None = None) -> None:
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    otlp.check(settings.otlp_endpoint)
     lock = StateLock(settings.state_dir)
     listener = _listen(settings)
     with lock:

@@ -31,6 +31,7 @@ from sandbox.invocation import Invocation, Outcome, ResponseStream
 from sandbox.lineage import RUNS, runs_before
 from sandbox.metrics import Metrics
 from sandbox.names import FunctionKey, FunctionReference
+from sandbox.traces.store import Traces
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class InvokeService:
         pool: EnvironmentPool,
         put_event: Callable[[Invocation], None],
         metrics: Metrics,
+        traces: Traces,
         wait_timeout: float,
         account_concurrency: int,
     ) -> None:
@@ -74,6 +76,7 @@ class InvokeService:
         self._pool = pool
         self._put_event = put_event
         self._metrics = metrics
+        self._traces = traces
         self._wait_timeout = wait_timeout
         self._account_concurrency = account_concurrency
         self._running: Counter[FunctionKey] = Counter()
@@ -91,7 +94,8 @@ class InvokeService:
         """
         metrics = self._metrics
         try:
-            outcome = self._run(invocation)
+            with self._traces.of(invocation):
+                outcome = self._run(invocation)
         except TooManyRequests:
             metrics.throttles.inc()
             raise
@@ -109,6 +113,8 @@ class InvokeService:
     def _run(self, invocation: Invocation) -> Outcome:
         version = self._active(invocation.reference, invocation.tenant_id)
         with self._admitted(invocation):
+            invocation.trace.version = version.version
+            invocation.trace.routed = self._traces.now()
             environment = self._pool.lease(version, self._wait_timeout, invocation.tenant_id)
             lost = True
             try:
@@ -142,8 +148,11 @@ class InvokeService:
 
     def enqueue(self, invocation: Invocation) -> None:
         """Accept an event; returns when it is on disk. Raises NotFound, Conflict, CallerError."""
-        self._active(invocation.reference, invocation.tenant_id)
-        self._put_event(invocation)
+        invocation.trace.accepted = True
+        with self._traces.of(invocation):
+            self._active(invocation.reference, invocation.tenant_id)
+            invocation.trace.routed = self._traces.now()
+            self._put_event(invocation)
         self._metrics.events_accepted.inc()
 
     def check(self, reference: FunctionReference, tenant_id: str | None = None) -> None:

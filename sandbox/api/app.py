@@ -20,6 +20,7 @@ from flask import Flask, Response, jsonify, request, send_file
 from werkzeug.exceptions import HTTPException
 
 import sandbox
+from sandbox.api.context import RECEIVED
 from sandbox.api.dispatch import Dispatch
 from sandbox.api.errors import Body, Reply
 from sandbox.api.events import events_blueprint
@@ -28,7 +29,9 @@ from sandbox.api.invoke import OPERATIONS as INVOKE
 from sandbox.api.logs import logs_blueprint
 from sandbox.api.model import load
 from sandbox.api.services import Services
+from sandbox.api.traces import traces_blueprint
 from sandbox.catalog import Code
+from sandbox.clock import Clock
 from sandbox.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -68,6 +71,7 @@ def create_app(services: Services) -> Flask:
     # before the catch-all, which would take its `POST /`
     app.register_blueprint(logs_blueprint(services.logs, services.settings))
     app.register_blueprint(events_blueprint(services.dead_events, services.settings))
+    app.register_blueprint(traces_blueprint(services.traces))
 
     @app.get("/_fnbox/metrics")
     def metrics() -> Response:
@@ -92,18 +96,20 @@ def create_app(services: Services) -> Flask:
             return lambda_api()
         return reply(dispatch.failed())  # Flask has logged what was raised
 
-    app.wsgi_app = ShortWay(app.wsgi_app, dispatch)  # type: ignore[method-assign]
+    app.wsgi_app = ShortWay(app.wsgi_app, dispatch, services.clock)  # type: ignore[method-assign]
     return app
 
 
 class ShortWay:
     """Answers Invoke and its kin itself and hands everything else to `further`."""
 
-    def __init__(self, further: WSGIApplication, dispatch: Dispatch) -> None:
+    def __init__(self, further: WSGIApplication, dispatch: Dispatch, clock: Clock) -> None:
         self._further = further
         self._dispatch = dispatch
+        self._now = clock.monotonic
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[RECEIVED] = self._now()
         found = self._dispatch.route(environ)
         if found is None or found[0].name not in INVOKE:
             return self._further(environ, start_response)

@@ -90,6 +90,12 @@ class Version:
         return int(self.configuration["EphemeralStorage"]["Size"])
 
     @cached_property
+    def active_tracing(self) -> bool:
+        """Whether calls are sampled of which the caller has not decided it."""
+        tracing = self.configuration.get("TracingConfig") or {}
+        return bool(tracing.get("Mode") == "Active")
+
+    @cached_property
     def variables(self) -> Mapping[str, str]:
         """The environment variables that the user set."""
         return dict(self.configuration.get("Environment", {}).get("Variables", {}))

@@ -84,6 +84,7 @@ class Launcher:
         """Start a container for `version`, or a spare."""
         if version is None:
             return self._containers.boot("fnbox-spare", spec, self._limits(None), on_lost)
+        began = self._clock.monotonic()
         release = self._hold(version, spec)
         try:
             environment = self._containers.boot(
@@ -92,6 +93,7 @@ class Launcher:
         except FnboxError:
             release()
             raise
+        environment.asked = (began, False)
         self._holds[environment] = release
         return environment
 
@@ -112,6 +114,7 @@ class Launcher:
 
     def initialize(self, environment: ExecutionEnvironment, version: Version) -> bool:
         """Assign the version and start its runtime; whether it is ready for an event."""
+        environment.asked = environment.asked or (self._clock.monotonic(), True)
         limits = self._limits(version)
         if limits != environment.limits:
             self._containers.limit(environment, limits)

@@ -27,6 +27,7 @@ from sandbox.metrics import Metrics
 from sandbox.names import FunctionKey, FunctionReference
 from sandbox.queue import DeadEvents, EventQueue, Outbox
 from sandbox.settings import Settings
+from sandbox.traces.store import Traces
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -211,6 +212,7 @@ def open_api(folder: Path, *, service: EchoService | None = None, **settings: An
         logs=None,  # CloudWatch Logs has tests of its own
         dead_events=dead_events,
         metrics=Metrics(),
+        traces=Traces(clock, count=100, max_bytes=2**20),
         activate=lambda key, version: waiting.append((key, version)),
         provided=lambda function, name: provided.get((function.key, name), Provided(0, None)),
         image_id=image_id,

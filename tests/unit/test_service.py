@@ -25,6 +25,7 @@ from sandbox.lineage import RUNS, forwarded
 from sandbox.metrics import Metrics
 from sandbox.names import LATEST, FunctionKey, FunctionReference
 from sandbox.service import InvokeService
+from sandbox.traces.store import Traces
 from tests.support.functions import until
 
 ACCOUNT = "000000000000"
@@ -100,6 +101,7 @@ def service(catalog: Catalog, environment: Environment, metrics: Metrics) -> Inv
         pool=environment,  # type: ignore[arg-type]
         put_event=lambda _: None,
         metrics=metrics,
+        traces=Traces(FakeClock(), count=10, max_bytes=2**20),
         wait_timeout=1,
         account_concurrency=3,
     )
