@@ -1,7 +1,8 @@
 """The Flask app: Lambda's API, and fnbox's own pages under `/_fnbox/`.
 
-Every request that is not one of fnbox's own goes through `Dispatch`, which answers
-it from the service model. Two doors lead there, and to the same functions:
+What is for a function URL goes to `FunctionUrls`. Every other request that is not one of
+fnbox's own goes through `Dispatch`, which answers it from the service model. Two doors lead
+there, and to the same functions:
 
 * Flask's catch-all, for everything;
 * `ShortWay`, plain WSGI in front of Flask, for Invoke and its kin alone. Routing and
@@ -30,6 +31,8 @@ from sandbox.api.logs import logs_blueprint
 from sandbox.api.model import load
 from sandbox.api.services import Services
 from sandbox.api.traces import traces_blueprint
+from sandbox.api.urls.address import HOST_MARK
+from sandbox.api.urls.front import FunctionUrls
 from sandbox.catalog import Code
 from sandbox.clock import Clock
 from sandbox.metrics import CONTENT_TYPE
@@ -96,21 +99,31 @@ def create_app(services: Services) -> Flask:
             return lambda_api()
         return reply(dispatch.failed())  # Flask has logged what was raised
 
-    app.wsgi_app = ShortWay(app.wsgi_app, dispatch, services.clock)  # type: ignore[method-assign]
+    app.wsgi_app = ShortWay(  # type: ignore[method-assign]
+        app.wsgi_app, dispatch, FunctionUrls(services), services.clock
+    )
     return app
 
 
 class ShortWay:
-    """Answers Invoke and its kin itself and hands everything else to `further`."""
+    """Answers Invoke and its kin itself and hands everything else to `urls` or `further`."""
 
-    def __init__(self, further: WSGIApplication, dispatch: Dispatch, clock: Clock) -> None:
+    def __init__(
+        self, further: WSGIApplication, dispatch: Dispatch, urls: FunctionUrls, clock: Clock
+    ) -> None:
         self._further = further
         self._dispatch = dispatch
+        self._urls = urls
         self._now = clock.monotonic
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ[RECEIVED] = self._now()
+        # a function may have any path, Invoke's too
+        if HOST_MARK in environ.get("HTTP_HOST", ""):
+            return self._urls(environ, start_response)
         found = self._dispatch.route(environ)
+        if found is None and self._urls.serves(environ):
+            return self._urls(environ, start_response)
         if found is None or found[0].name not in INVOKE:
             return self._further(environ, start_response)
         status, headers, body = self._dispatch.answer(environ, found)

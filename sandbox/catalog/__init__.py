@@ -1,5 +1,11 @@
 """Functions, versions, aliases and their code: what is deployed, kept on disk, read from memory."""
 
+from sandbox.catalog.attachments import (
+    FunctionUrl,
+    Policy,
+    ProvisionedConcurrency,
+    RuntimeManagement,
+)
 from sandbox.catalog.catalog import Catalog
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.layers import Layer, LayerKey, Layers, LayerVersion
@@ -8,7 +14,6 @@ from sandbox.catalog.records import (
     Code,
     EventInvokeConfig,
     Function,
-    ProvisionedConcurrency,
     Version,
 )
 
@@ -19,10 +24,13 @@ __all__ = [
     "CodeStore",
     "EventInvokeConfig",
     "Function",
+    "FunctionUrl",
     "Layer",
     "LayerKey",
     "LayerVersion",
     "Layers",
+    "Policy",
     "ProvisionedConcurrency",
+    "RuntimeManagement",
     "Version",
 ]

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sandbox.catalog.records import Alias, Function, ProvisionedConcurrency
+from sandbox.catalog.attachments import ProvisionedConcurrency, added, removed
+from sandbox.catalog.records import Alias, Function
 from sandbox.catalog.reservations import LEAST_UNRESERVED, provisioned_total
 from sandbox.errors import CallerError, Conflict, NotFound
 from sandbox.names import LATEST
@@ -44,16 +45,14 @@ def put(
         others=others,
     )
     config = ProvisionedConcurrency(function.key, qualifier, requested, now)
-    configs = {**function.provisioned, qualifier: config}
-    return replace(function, provisioned=dict(sorted(configs.items())))
+    return replace(function, provisioned=added(function.provisioned, qualifier, config))
 
 
 def without(function: Function, qualifier: str) -> Function:
     """The function without what is provisioned for a qualifier, if anything is."""
     if qualifier not in function.provisioned:
         return function
-    left = {name: one for name, one in function.provisioned.items() if name != qualifier}
-    return replace(function, provisioned=left)
+    return replace(function, provisioned=removed(function.provisioned, qualifier))
 
 
 def check_qualifier(function: Function, qualifier: str) -> None:

@@ -10,6 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from sandbox.catalog.attachments import (
+    FunctionUrl,
+    Policy,
+    ProvisionedConcurrency,
+    RuntimeManagement,
+)
 from sandbox.names import LATEST, LATEST_PUBLISHED, FunctionKey
 
 _UNNUMBERED = {LATEST: -1, LATEST_PUBLISHED: 0}
@@ -194,18 +200,6 @@ class EventInvokeConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class ProvisionedConcurrency:
-    """How many environments of a version or an alias are to be ready at any time."""
-
-    key: FunctionKey
-    qualifier: str
-    """A published version or an alias: as a caller names it, not what it resolves to."""
-    requested: int
-    last_modified: float
-    """Seconds since the Unix epoch."""
-
-
-@dataclass(frozen=True, slots=True)
 class Function:
     """A function with all that hangs on its name."""
 
@@ -224,6 +218,10 @@ class Function:
     """By qualifier, sorted."""
     recursive_loop: str = "Terminate"
     """What becomes of calls in which it has called itself too often: `Terminate` or `Allow`."""
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    urls: Mapping[str, FunctionUrl] = field(default_factory=dict)
+    runtime_management: Mapping[str, RuntimeManagement] = field(default_factory=dict)
+    """What hangs on a qualifier: by it, `$LATEST` for the function itself; sorted."""
     former: Version | None = None
     """`$LATEST` as calls still see it while an update is in progress, else None. It is not
     kept over a restart: then calls see the update at once."""

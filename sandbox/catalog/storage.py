@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, and_
 
-from sandbox.catalog import tables
+from sandbox.catalog import attachment_rows, tables
 from sandbox.catalog.records import (
     Alias,
     Code,
     EventInvokeConfig,
     Function,
-    ProvisionedConcurrency,
     Version,
     version_order,
 )
@@ -60,10 +59,7 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
         configs[key][qualifier] = EventInvokeConfig(
             key, qualifier, modified, retries, age, success, failure
         )
-    provisioned: dict[FunctionKey, dict[str, ProvisionedConcurrency]] = defaultdict(dict)
-    for *of, qualifier, requested, modified in _all(connection, tables.provisioned_concurrency):
-        key = FunctionKey(*of)
-        provisioned[key][qualifier] = ProvisionedConcurrency(key, qualifier, requested, modified)
+    attached = attachment_rows.load(connection)
     found = {}
     for *of, tags, last_version, reserved, loop in _all(connection, tables.functions):
         key = FunctionKey(*of)
@@ -78,8 +74,8 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
             last_version,
             reserved,
             configured,
-            provisioned=dict(sorted(provisioned[key].items())),
             recursive_loop=loop,
+            **attached.get(key, {}),
         )
     used = {FunctionKey(*of): number for *of, number in _all(connection, tables.used_versions)}
     return found, used
@@ -108,9 +104,10 @@ def save(
     old_configs = old.event_configs if old else {}
     configs = tables.event_invoke_configs
     _save_parts(connection, configs, key, old_configs, new.event_configs, _config_row)
-    old_provisioned = old.provisioned if old else {}
-    ready = tables.provisioned_concurrency
-    _save_parts(connection, ready, key, old_provisioned, new.provisioned, _provisioned_row)
+    for kind in attachment_rows.KINDS:
+        before = getattr(old, kind.member) if old else {}
+        after = getattr(new, kind.member)
+        _save_parts(connection, kind.table, key, before, after, attachment_rows.row(kind))
 
 
 def _save_parts(
@@ -195,13 +192,4 @@ def _config_row(config: EventInvokeConfig) -> Row:
         "maximum_event_age": config.maximum_event_age,
         "on_success": config.on_success,
         "on_failure": config.on_failure,
-    }
-
-
-def _provisioned_row(config: ProvisionedConcurrency) -> Row:
-    return {
-        **config.key._asdict(),
-        "qualifier": config.qualifier,
-        "requested": config.requested,
-        "last_modified": config.last_modified,
     }

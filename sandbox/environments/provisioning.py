@@ -10,8 +10,9 @@ import threading
 from collections.abc import Mapping
 
 from sandbox.catalog import provisioned
+from sandbox.catalog.attachments import ProvisionedConcurrency
 from sandbox.catalog.catalog import Catalog
-from sandbox.catalog.records import Function, ProvisionedConcurrency
+from sandbox.catalog.records import Function
 from sandbox.environments.pool import EnvironmentPool
 from sandbox.environments.provisioned import Provided
 from sandbox.errors import NotFound

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandbox.catalog.attachments import ProvisionedConcurrency
 from sandbox.catalog.provisioned import shares, targets
-from sandbox.catalog.records import Alias, Function, ProvisionedConcurrency
+from sandbox.catalog.records import Alias, Function
 from tests.support.functions import KEY
 
 
