@@ -13,6 +13,7 @@ from sandbox.engines.docker import DockerEngine
 from sandbox.environments.containers import Containers
 from sandbox.environments.launch import Launcher
 from sandbox.environments.pool import EnvironmentPool
+from sandbox.environments.provisioning import Provisioning
 from sandbox.environments.scheduler import Scheduler
 from sandbox.logs.store import LogStore
 from sandbox.metrics import Metrics
@@ -110,7 +111,9 @@ class ControlPlane:
             wait_timeout=settings.wait_timeout,
             account_concurrency=settings.account_concurrency,
         )
+        provisioning = Provisioning(self.catalog, self.pool)
         self.service.activate_unsettled()
+        provisioning.restore()
         self._dispatcher = Dispatcher(
             events,
             outbox,
@@ -133,7 +136,9 @@ class ControlPlane:
         self._courier.start()
         metrics.watch("fnbox_environments", "Environments by state", "state", self.pool.census)
         metrics.counter(
-            "fnbox_cold_starts", "Environments that were started for a call", self.pool.cold_starts
+            "fnbox_cold_starts",
+            "Environments that were started for a call",
+            lambda: self.pool.cold_starts,
         )
         metrics.gauge(
             "fnbox_events_running", "Events that run now", lambda: self._dispatcher.running
@@ -152,6 +157,7 @@ class ControlPlane:
                 metrics=metrics,
                 traces=traces,
                 activate=self.service.activate,
+                provided=provisioning.provided,
                 image_id=lambda uri: engine.image(uri).id,
                 check_runtime=launcher.check_runtime,
             )

@@ -40,6 +40,10 @@ class NotFound(CallerError):
     code = "ResourceNotFoundException"
 
 
+class ProvisionedConcurrencyNotFound(CallerError):
+    code = "ProvisionedConcurrencyConfigNotFoundException"
+
+
 class CodeSigningConfigNotFound(CallerError):
     code = "CodeSigningConfigNotFoundException"
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from sandbox.catalog.catalog import Catalog
 from sandbox.catalog.records import Version
+from sandbox.catalog.reservations import provisioned_total
 from sandbox.environments.pool import EnvironmentPool
 from sandbox.errors import (
     CallerError,
@@ -215,23 +216,27 @@ class InvokeService:
         return version
 
     def _admit(self, invocation: Invocation) -> bool:
-        """Count a call, within what its function has reserved; else within what nobody has
-        reserved of its account's concurrency, which all other functions share: then True.
-        Raises TooManyRequests, and RecursiveInvocation once it is too often in a chain."""
+        """Count a call, within what its function has reserved; else within what it has
+        provisioned, or what nobody keeps of its account's concurrency, which all other functions
+        share: then True. Raises TooManyRequests, and RecursiveInvocation for once too often in
+        a chain."""
         running, key = self._running, invocation.reference.key
         function = self._catalog.function(key)
         if runs_before(invocation.trace_id) >= RUNS and function.recursive_loop != "Allow":
             raise RecursiveInvocation(_RECURSIVE)
         reserved = function.reserved_concurrency
-        if reserved is None:
+        shares = False
+        if reserved is not None:
+            if running[key] >= reserved:
+                raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
+        elif not function.provisioned or running[key] >= provisioned_total(function):
+            shares = True
             sharing, place = self._sharing, key[:2]
             if sharing[place] >= self._account_concurrency - self._catalog.reserved(*place):
                 raise TooManyRequests("ConcurrentInvocationLimitExceeded")
             sharing[place] += 1
-        elif running[key] >= reserved:
-            raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
         running[key] += 1
-        return reserved is None  # to the end, whatever is reserved meanwhile
+        return shares  # to the end, whatever is reserved meanwhile
 
     def _dismiss(self, key: FunctionKey, shares: bool) -> None:
         if shares:

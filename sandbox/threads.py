@@ -7,6 +7,7 @@ through `run_native`; in an unpatched process (most tests) it is a plain call.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -36,6 +37,11 @@ def give_way() -> None:
     """Let whatever else is ready run: for a loop that never waits. Native threads need none."""
     if monkey.is_module_patched("threading"):
         gevent.sleep(0)
+
+
+def in_background(function: Callable[[], None], name: str) -> None:
+    """Call `function` in a thread of its own, which nothing waits for."""
+    threading.Thread(target=function, name=name, daemon=True).start()
 
 
 def _settle(

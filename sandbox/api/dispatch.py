@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 from sandbox.api import (
     account,
     aliases,
+    concurrency,
     event_configs,
     function_urls,
     functions,
@@ -55,6 +56,7 @@ OPERATIONS: dict[str, Implementation] = {
     **aliases.OPERATIONS,
     **tags.OPERATIONS,
     **account.OPERATIONS,
+    **concurrency.OPERATIONS,
     **event_configs.OPERATIONS,
     **permissions.OPERATIONS,
     **function_urls.OPERATIONS,

@@ -88,14 +88,13 @@ def get_function_configuration(call: Call, members: dict[str, Any]) -> dict[str,
 def list_functions(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """By name; with `FunctionVersion=ALL` every version of each."""
     functions = call.services.catalog.functions(call.context.account, call.context.region)
-    if members.get("FunctionVersion") == "ALL":
-        versions = [version for function in functions for version in function.versions.values()]
-    else:
-        versions = [function.latest for function in functions]
+    if members.get("FunctionVersion") != "ALL":
+        some, more = page(functions, lambda one: [one.key.name, 0], members, highest=PAGE)
+        return {"Functions": [listed(one.latest.described(None)) for one in some], **more}
+    versions = [version for function in functions for version in function.versions.values()]
     found, more = page(versions, _place, members, highest=PAGE)
-    # a list shows every version under its qualified ARN only when versions were asked for
-    qualified = members.get("FunctionVersion") == "ALL"
-    shown = [listed(version.described(version.version if qualified else None)) for version in found]
+    # only here is every version shown under its qualified ARN
+    shown = [listed(version.described(version.version)) for version in found]
     return {"Functions": shown, **more}
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sandbox.api.context import RequestContext
 from sandbox.clock import Clock
+from sandbox.environments.provisioned import Provided
 from sandbox.invocation import Invocation, Outcome, ResponseStream
 from sandbox.names import FunctionKey, FunctionReference
 from sandbox.settings import Settings
 
 if TYPE_CHECKING:
-    from sandbox.catalog import Catalog
+    from sandbox.catalog import Catalog, Function
     from sandbox.logs import LogStore
     from sandbox.metrics import Metrics
     from sandbox.queue import DeadEvents
@@ -51,6 +52,8 @@ class Services:
     activate: Callable[[FunctionKey, str], None]
     """Called after a version was created or changed: ends its Pending or InProgress in the
     background, through `catalog.activate`. Must return at once."""
+    provided: Callable[[Function, str], Provided]
+    """What there is of a function's version or alias that is provisioned."""
     image_id: Callable[[str], str]
     """The engine's id of a local image. Raises ImageMissing, or another EngineError."""
     check_runtime: Callable[[str], None]

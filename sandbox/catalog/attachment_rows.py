@@ -9,7 +9,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Table
 
 from sandbox.catalog import tables
-from sandbox.catalog.attachments import FunctionUrl, Policy, RuntimeManagement
+from sandbox.catalog.attachments import (
+    FunctionUrl,
+    Policy,
+    ProvisionedConcurrency,
+    RuntimeManagement,
+)
 from sandbox.names import FunctionKey
 
 Row = dict[str, Any]
@@ -31,6 +36,7 @@ KINDS = (
     Kind("policies", tables.policies, Policy),
     Kind("urls", tables.function_urls, FunctionUrl),
     Kind("runtime_management", tables.runtime_management, RuntimeManagement),
+    Kind("provisioned", tables.provisioned_concurrency, ProvisionedConcurrency),
 )
 
 

@@ -1,5 +1,5 @@
-"""What hangs on a qualifier of a function: its policy, its URL, its runtime management; and its
-event invoke configuration, of which `event_configs` has the rules.
+"""What hangs on a qualifier of a function: its policy, its URL, its runtime management, its
+provisioned concurrency; and its event invoke configuration, of which `event_configs` has the rules.
 
 Immutable values, each kept under the version or alias that it was given to; what was given to
 the function itself is kept under `$LATEST`. They end with what they hang on.
@@ -96,6 +96,18 @@ class RuntimeManagement:
     """Given with `Manual`, and with nothing else."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProvisionedConcurrency:
+    """How many environments of a version or an alias are to be ready at any time."""
+
+    key: FunctionKey
+    qualifier: str
+    """A published version or an alias: as a caller names it, not what it resolves to."""
+    requested: int
+    last_modified: float
+    """Seconds since the Unix epoch."""
+
+
 def without(function: Function, qualifier: str) -> Function:
     """The function without anything that hangs on a qualifier."""
     return replace(
@@ -104,6 +116,7 @@ def without(function: Function, qualifier: str) -> Function:
         policies=removed(function.policies, qualifier),
         urls=removed(function.urls, qualifier),
         runtime_management=removed(function.runtime_management, qualifier),
+        provisioned=removed(function.provisioned, qualifier),
     )
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox.catalog import attachments, documents, publication, routing, storage
+from sandbox.catalog import attachments, documents, provisioned, publication, routing, storage
 from sandbox.catalog.attachments import FunctionUrl
 from sandbox.catalog.code_store import CodeStore, recount
 from sandbox.catalog.database import Database
@@ -33,7 +33,7 @@ from sandbox.catalog.preconditions import (
     updatable,
 )
 from sandbox.catalog.records import Alias, Code, Function, Version
-from sandbox.catalog.reservations import reserving
+from sandbox.catalog.reservations import kept, reserving
 from sandbox.catalog.snapshot import Snapshot
 from sandbox.clock import Clock
 from sandbox.errors import CallerError, Conflict, NotFound
@@ -132,11 +132,14 @@ class Catalog:
     def functions(self, account: str, region: str) -> list[Function]:
         """Sorted by name."""
         snapshot = self._snapshot
-        names = snapshot.names.get((account, region), ())
-        return [snapshot.functions[FunctionKey(account, region, name)] for name in names]
+        return [snapshot.functions[key] for key in snapshot.keys.get((account, region), ())]
+
+    def every(self) -> Iterable[Function]:
+        """Of all accounts and regions, in no order."""
+        return self._snapshot.functions.values()
 
     def reserved(self, account: str, region: str) -> int:
-        """What all functions of an account and region together reserve of its concurrency."""
+        """What functions of an account and region together keep of its concurrency."""
         return self._snapshot.reserved.get((account, region), 0)
 
     def alias(self, key: FunctionKey, name: str) -> Alias:
@@ -356,7 +359,9 @@ class Catalog:
             if alias is None:
                 raise NotFound(f"Alias not found: {key.qualified(name)}")
             check_revision(request, alias.revision_id)
-            return _with_alias(function, routing.updated(function, alias, request))
+            updated = routing.updated(function, alias, request)
+            provisioned.check_alias(function, updated)
+            return _with_alias(function, updated)
 
         return self._change(key, update).aliases[name]
 
@@ -401,8 +406,7 @@ class Catalog:
 
         def reserve(found: Function | None) -> Function:
             function = existing(found, key)
-            others = self.reserved(key.account, key.region) - (function.reserved_concurrency or 0)
-            return reserving(function, reserved, others=others, most=most)
+            return reserving(function, reserved, others=self._others(function), most=most)
 
         return self._change(key, reserve)
 
@@ -414,6 +418,22 @@ class Catalog:
         """Change what hangs on qualifiers, as `event_configs`, `permissions`, `function_urls` and
         `runtime_configs` do. NotFound."""
         return self._change(key, lambda found: change(existing(found, key)))
+
+    def provision(self, key: FunctionKey, change: Callable[[Function, int], Function]) -> Function:
+        """Change what is provisioned, as `catalog.provisioned` does. NotFound.
+
+        `change` gets the function and what others keep of the account's concurrency.
+        """
+
+        def provision(found: Function | None) -> Function:
+            function = existing(found, key)
+            return change(function, self._others(function))
+
+        return self._change(key, provision)
+
+    def _others(self, function: Function) -> int:
+        """What all other functions of its account and region keep."""
+        return self.reserved(*function.key[:2]) - kept(function)
 
     def _change(self, key: FunctionKey, change: Callable[[Function | None], F]) -> F:
         """Replace a function by what `change` makes of it, durably, then tell all who listen."""

@@ -8,6 +8,7 @@ often is kept in memory by those who own it.
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import threading
@@ -16,6 +17,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -28,8 +30,11 @@ from sandbox.threads import run_native
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration; a test keeps it so."""
+
+PRAGMAS = ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+"""Of every connection to SQLite."""
 
 _BATCH = 256
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -139,24 +144,32 @@ def _reason(error: SQLAlchemyError) -> str:
 def _engine(url: str | URL) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, poolclass=StaticPool, pool_pre_ping=True)
+        return create_engine(
+            parsed, poolclass=StaticPool, pool_pre_ping=True, json_deserializer=_document
+        )
     # one connection is used by one native thread at a time, not always by the same
     arguments = {"check_same_thread": False, "isolation_level": None}
-    engine = create_engine(parsed, poolclass=StaticPool, connect_args=arguments)
+    engine = create_engine(
+        parsed, poolclass=StaticPool, connect_args=arguments, json_deserializer=_document
+    )
 
     def set_up(connection: Any, _: object) -> None:
-        for pragma in (
-            "busy_timeout=10000",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-        ):
+        for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").close()
 
     event.listen(engine, "connect", set_up)
     # the driver's own notion of transactions leaves DDL out of them
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
+
+
+def _document(text: str | bytes) -> Any:
+    """A JSON document. msgspec reads it in a third of the time, and its members' names, which are
+    the same in every document, are then in memory once; it lacks half surrogates and NaN."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return json.loads(text)
 
 
 def _migrate(engine: Engine) -> None:

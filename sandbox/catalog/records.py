@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sandbox.catalog.attachments import FunctionUrl, Policy, RuntimeManagement
+from sandbox.catalog.attachments import (
+    FunctionUrl,
+    Policy,
+    ProvisionedConcurrency,
+    RuntimeManagement,
+)
 from sandbox.names import LATEST, LATEST_PUBLISHED, FunctionKey
 
 _UNNUMBERED = {LATEST: -1, LATEST_PUBLISHED: 0}
@@ -111,12 +116,12 @@ class Version:
         """`Pending`, `Active` or `Failed`."""
         return str(self.configuration["State"])
 
-    @cached_property
+    @property
     def settled(self) -> bool:
-        """Whether nothing of it waits for `Catalog.activate`."""
-        return (
-            self.state != "Pending" and self.configuration.get("LastUpdateStatus") != "InProgress"
-        )
+        """Whether nothing of it waits for `Catalog.activate`. Not kept: at the start every
+        version of all functions is asked."""
+        document = self.configuration
+        return document["State"] != "Pending" and document.get("LastUpdateStatus") != "InProgress"
 
     def described(self, qualifier: str | None) -> dict[str, Any]:
         """The document with the FunctionArn that a caller sees who asked for `qualifier`."""
@@ -208,6 +213,8 @@ class Function:
     """The highest number ever published under this name; numbers are not used twice."""
     reserved_concurrency: int | None = None
     event_configs: Mapping[str, EventInvokeConfig] = field(default_factory=dict)
+    """By qualifier, sorted."""
+    provisioned: Mapping[str, ProvisionedConcurrency] = field(default_factory=dict)
     """By qualifier, sorted."""
     recursive_loop: str = "Terminate"
     """What becomes of calls in which it has called itself too often: `Terminate` or `Allow`."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sandbox.catalog.attachments import FunctionUrl
 from sandbox.catalog.records import Function
+from sandbox.catalog.reservations import kept
 from sandbox.names import FunctionKey
 
 
@@ -17,7 +18,7 @@ class Snapshot:
     """Never changed: a change makes another one."""
 
     functions: Mapping[FunctionKey, Function]
-    names: Mapping[tuple[str, str], tuple[str, ...]]
+    keys: Mapping[tuple[str, str], tuple[FunctionKey, ...]]
     """Of the functions in an account and a region, sorted."""
     used: Mapping[FunctionKey, int]
     """The last version number of functions that were deleted."""
@@ -31,17 +32,17 @@ class Snapshot:
     def of(
         cls, functions: Mapping[FunctionKey, Function], used: Mapping[FunctionKey, int]
     ) -> Snapshot:
-        names: dict[tuple[str, str], list[str]] = {}
-        for account, region, name in sorted(functions):
-            names.setdefault((account, region), []).append(name)
+        keys: dict[tuple[str, str], list[FunctionKey]] = {}
+        for key in sorted(functions):
+            keys.setdefault((key.account, key.region), []).append(key)
         urls = {
             url.url_id: url for function in functions.values() for url in function.urls.values()
         }
         reserved: Counter[tuple[str, str]] = Counter()
         for key, function in functions.items():
-            reserved[key.account, key.region] += function.reserved_concurrency or 0
-        sorted_names = {place: tuple(found) for place, found in names.items()}
-        return cls(functions, sorted_names, used, reserved, urls)
+            reserved[key.account, key.region] += kept(function)
+        sorted_keys = {place: tuple(found) for place, found in keys.items()}
+        return cls(functions, sorted_keys, used, reserved, urls)
 
     def replaced(self, key: FunctionKey, new: Function | None) -> Snapshot:
         """With `new` in place of what `key` names now; None removes it."""
@@ -57,16 +58,16 @@ class Snapshot:
         urls = _urls(self.urls, old, new)
         place = (key.account, key.region)
         reserved = self.reserved
-        if _reserved(old) != _reserved(new):
-            total = reserved.get(place, 0) - _reserved(old) + _reserved(new)
-            reserved = {**reserved, place: total}
+        before, after = kept(old), kept(new)
+        if before != after:
+            reserved = {**reserved, place: reserved.get(place, 0) - before + after}
         if (old is None) == (new is None):
-            return Snapshot(functions, self.names, used, reserved, urls)
-        names = self.names.get(place, ())
-        at = bisect_left(names, key.name)
-        middle = () if new is None else (key.name,)
-        names = (*names[:at], *middle, *names[at + (new is None) :])
-        return Snapshot(functions, {**self.names, place: names}, used, reserved, urls)
+            return Snapshot(functions, self.keys, used, reserved, urls)
+        keys = self.keys.get(place, ())
+        at = bisect_left(keys, key)
+        middle = () if new is None else (key,)
+        keys = (*keys[:at], *middle, *keys[at + (new is None) :])
+        return Snapshot(functions, {**self.keys, place: keys}, used, reserved, urls)
 
 
 def _urls(
@@ -78,7 +79,3 @@ def _urls(
     gone = {url.url_id for url in before.values()}
     left = {url_id: url for url_id, url in urls.items() if url_id not in gone}
     return left | {url.url_id: url for url in after.values()}
-
-
-def _reserved(function: Function | None) -> int:
-    return (function.reserved_concurrency or 0) if function else 0

@@ -129,6 +129,16 @@ runtime_management = Table(
     _of_a_function(),
 )
 
+provisioned_concurrency = Table(
+    "provisioned_concurrency",
+    metadata,
+    *_key(),
+    Column("qualifier", Text, primary_key=True),
+    Column("requested", Integer, nullable=False),
+    Column("last_modified", Float(53), nullable=False),
+    _of_a_function(),
+)
+
 # the numbers that a deleted function has used up, for the next one of its name
 used_versions = Table(
     "used_versions",

@@ -37,12 +37,9 @@ from sandbox.invocation import (
     Payload,
     ResponseStream,
 )
-from sandbox.logs.formats import InitEnd, InvocationEnd, log_format, traced
+from sandbox.logs.formats import ON_DEMAND, InitEnd, InvocationEnd, log_format, traced
 from sandbox.threads import give_way
 from sandbox.traces.record import Startup, Trace
-
-INIT_SECONDS = 10.0
-"""How long an on-demand environment may take to initialize before an invocation."""
 
 _LOGGER = logging.getLogger(__name__)
 _KILL_SECONDS = 2.0
@@ -53,6 +50,12 @@ _LATE = Frame(FrameKind.HELLO)
 """Among the reports: a deadline has passed."""
 _FRAME_COST = 32 * 2**10
 """A LOG frame, of 100 short records perhaps, costs as much as that many bytes of output."""
+
+
+def init_seconds(initialization: str, timeout: float) -> float:
+    """How long an environment may take to initialize before an invocation: on demand 10 s, else
+    as long as an invocation of its function may, within bounds."""
+    return 10.0 if initialization == ON_DEMAND else min(max(130.0, timeout), 900.0)
 
 
 class _InitFailure(NamedTuple):
@@ -146,6 +149,8 @@ class ExecutionEnvironment:
         self.state = after(State.STARTING, Event.BOOTED)
         self.stop_reason: StopReason | None = None
         self.expires_at = math.inf
+        self.initialization = ON_DEMAND
+        """Why it is initialized, in Lambda's words; set before it is."""
         self.tenant_id: str | None = None
         """Whose calls alone it runs; None: anybody's."""
         self._channel = channel
@@ -194,18 +199,22 @@ class ExecutionEnvironment:
     ) -> None:
         """Give a spare its version, for good: configuration and code, and where its log goes."""
         self._version = version
-        self._log = EnvironmentLog(log, log_format(version, log.name), self._clock)
+        self._log = EnvironmentLog(
+            log, log_format(version, log.name, self.initialization), self._clock
+        )
         self._log.event(self._log.format.init_start(self._clock.wall()))
         code = archive.read_bytes() if archive else b""
         self._channel.send(Frame(FrameKind.CONFIGURE, configuration, code))
 
     def initialize(self) -> bool:
-        """Start the runtime, for 10 s at most; whether it is ready for an event."""
+        """Start the runtime, for `init_seconds` at most; whether it is ready for an event."""
         began = self._clock.monotonic()
-        failure = self._start("init", began + INIT_SECONDS)
+        seconds = init_seconds(self.initialization, self.version.timeout)
+        failure = self._start("init", began + seconds)
         ended = self._clock.monotonic()
-        error_type = None if failure is None else failure.error_type or failures.TIMED_OUT
-        self._startup = Startup(*self.asked or (began, True), began, ended, error_type)
+        if self.initialization == ON_DEMAND:  # else it is of no invocation
+            error_type = None if failure is None else failure.error_type or failures.TIMED_OUT
+            self._startup = Startup(*self.asked or (began, True), began, ended, error_type)
         if failure is None:
             return True
         self._write_init_end(_init_end("init", self._since(began), failure))
@@ -224,8 +233,8 @@ class ExecutionEnvironment:
         trace.startup, self._startup = self._startup, None
         self._open_stream(invocation)
         deadline = began + self.version.timeout
-        if self._invocations:
-            self.log.begin_tail()  # the first one's begins with what the init printed
+        if self._invocations or self.initialization != ON_DEMAND:
+            self.log.begin_tail()  # the first one's on demand begins with what the init printed
         self._invocations += 1
         init_ms, self._init_ms = self._init_ms, None
         self._take_in()
@@ -325,7 +334,7 @@ class ExecutionEnvironment:
                 memory = self._kill()
                 return _InitFailure(memory) if posted is None else _posted(posted, memory)
             if report.kind is FrameKind.INITIALIZED:
-                if phase == "init":
+                if phase == "init" and self.initialization == ON_DEMAND:
                     self._init_ms = report.meta["durationMs"]
                 self._write_init_end(InitEnd(phase, report.meta["durationMs"]))
                 return None

@@ -134,6 +134,7 @@ class Launcher:
             uid=environment.uid,
             log_group=group,
             log_stream=stream,
+            initialization=environment.initialization,
         )
         log = self._logs.stream(version.key.account, version.key.region, group, stream)
         if substitute is not None:

@@ -53,6 +53,10 @@ class StopReason(Enum):
     START_FAILED = auto()
     INIT_FAILED = auto()
     """Its runtime could not start and nobody waits for it."""
+    DEPROVISIONED = auto()
+    """So many are no longer provisioned."""
+    REPLACED = auto()
+    """It is provisioned and its runtime is dead: one that is ready takes its place."""
     LOST = auto()
     """The container ended, or stopped answering."""
     SHUTDOWN = auto()

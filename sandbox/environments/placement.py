@@ -3,6 +3,8 @@
 Calls of a version wait in a queue. An environment that frees up goes to the first
 of them. Environments start until there are as many on the way as calls waiting;
 when there is no room, idle ones of other versions make some, the longest idle first.
+Provisioned environments start after what calls wait for, and make room for nobody;
+a tenth of all room is never theirs.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ class Census(NamedTuple):
     """Environments of all versions, whatever their state."""
     retirable: int
     """Spares, and idle environments of other versions."""
+    missing: int = 0
+    """Provisioned environments of this version that are to start."""
 
 
 class Limits(NamedTuple):
@@ -31,6 +35,8 @@ class Limits(NamedTuple):
 class Plan(NamedTuple):
     start: int
     retire: int
+    provision: int = 0
+    """Provisioned environments to start."""
 
 
 def plan(census: Census, limits: Limits) -> Plan:
@@ -38,7 +44,13 @@ def plan(census: Census, limits: Limits) -> Plan:
     wanted = max(0, census.waiting - census.starting)
     room = max(0, limits.environments - census.alive)
     start = min(wanted, room + census.retirable)
-    return Plan(start, max(0, start - room))
+    provision = min(census.missing, room + census.retirable - start)
+    return Plan(start, max(0, start + provision - room), provision)
+
+
+def provisionable(limits: Limits) -> int:
+    """How many environments of all versions may be provisioned."""
+    return limits.environments - max(1, limits.environments // 10)
 
 
 def surplus(available_mib: int, floor_mib: int, idle: int) -> int:

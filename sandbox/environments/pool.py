@@ -9,74 +9,38 @@ Contract:
 4. At most `max_environments` are alive. A call that needs room takes it from an idle
    environment of another version, the longest idle first.
 5. An environment of a version that has been replaced serves nobody new.
+6. Provisioned environments are used first, make room for nobody and are replaced when they end.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from sandbox.catalog.records import Version
 from sandbox.clock import Clock
 from sandbox.engines.base import ContainerSpec
 from sandbox.environments import placement
 from sandbox.environments.environment import ExecutionEnvironment
+from sandbox.environments.groups import Group, GroupKey, Todo, Waiter, group_key
 from sandbox.environments.launch import Launcher
 from sandbox.environments.lifecycle import Event, StopReason
+from sandbox.environments.provisioned import INIT_FAILURE, Provided
 from sandbox.environments.scheduler import Scheduler
+from sandbox.environments.spares import Spares
 from sandbox.errors import EnvironmentFailed, FnboxError, TooManyRequests
+from sandbox.logs.formats import ON_DEMAND, PROVISIONED
 from sandbox.names import FunctionKey
+from sandbox.threads import in_background
 
 _LOGGER = logging.getLogger(__name__)
 _TEND_SECONDS = 5.0
-
-
-@dataclass(eq=False, slots=True)
-class Waiter:
-    """A call that waits. Under the pool's lock it is given an environment or an error, once."""
-
-    answered: threading.Event = field(default_factory=threading.Event)
-    environment: ExecutionEnvironment | None = None
-    error: FnboxError | None = None
-
-
-@dataclass(eq=False, slots=True)
-class Group:
-    """The environments of one version, or of one tenant of it, and the calls that wait for one."""
-
-    version: Version
-    tenant_id: str | None = None
-    idle: list[ExecutionEnvironment] = field(default_factory=list)
-    """The most recently used last, and the first to be used again."""
-    waiters: deque[Waiter] = field(default_factory=deque)
-    starting: int = 0
-    busy: set[ExecutionEnvironment] = field(default_factory=set)
-    retired: bool = False
-
-    @property
-    def empty(self) -> bool:
-        return not (self.idle or self.waiters or self.starting or self.busy)
-
-
-@dataclass(slots=True)
-class Todo:
-    """What was decided under the lock and is done outside it."""
-
-    start: list[Group] = field(default_factory=list)
-    """One environment for each mention."""
-    stop: list[ExecutionEnvironment] = field(default_factory=list)
-
-
-GroupKey = tuple[FunctionKey, str, str, str | None]
-
-
-def _key(version: Version, tenant_id: str | None = None) -> GroupKey:
-    return version.key, version.version, version.revision, tenant_id
+_CLOSING = "fnbox is shutting down"
 
 
 class EnvironmentPool:
@@ -98,6 +62,7 @@ class EnvironmentPool:
         self._scheduler = scheduler
         self._clock = clock
         self._keep_alive = keep_alive
+        self._tend_seconds = min(_TEND_SECONDS, max(0.1, keep_alive / 4))
         self._limits = placement.Limits(max_environments)
         self._spare_target = spares
         self._min_free_mib = min_free_mib
@@ -107,47 +72,39 @@ class EnvironmentPool:
         self._groups: dict[GroupKey, Group] = {}
         self._idle: OrderedDict[ExecutionEnvironment, Group] = OrderedDict()
         """The longest idle first."""
-        self._spares: dict[ContainerSpec, list[ExecutionEnvironment]] = {}
-        self._booting: dict[ContainerSpec, int] = {}
-        """Spares on their way."""
-        self._urgent = 0
-        """Containers that are being started for calls: spares come after them."""
-        self._short: set[ContainerSpec] = set()
-        """Of what spares are to be looked after then."""
+        self._ready: dict[ExecutionEnvironment, Group] = {}
+        """Provisioned ones that no call uses."""
+        self._spares = Spares()
         self._starved: dict[Group, None] = {}
         """Versions with calls that no environment is on its way to, for want of room."""
         self._alive = 0
         """Environments and starts that count against the limit."""
         self._stopping = 0
-        self._cold_starts = 0
+        self.cold_starts = 0
+        """Environments that have started for a call, ready or not, since the pool was made."""
         self._gone = threading.Condition(self._lock)
         scheduler.call_later(self._tend_seconds, self._tend)
 
     def __repr__(self) -> str:
         with self._lock:
-            counts = (
-                f"{sum(group.starting for group in self._groups.values())} starting, "
-                f"{sum(len(group.busy) for group in self._groups.values())} busy, "
-                f"{len(self._idle)} idle, {self._spare_count()} spare, "
-                f"{sum(len(group.waiters) for group in self._groups.values())} waiting"
-            )
-            return f"<EnvironmentPool {self._alive} alive: {counts}>"
+            waiting = sum(len(group.waiters) for group in self._groups.values())
+            counts = ", ".join(f"{count} {state}" for state, count in self._count().items())
+            return f"<EnvironmentPool {self._alive} alive: {counts}, {waiting} waiting>"
 
     def census(self) -> dict[str, int]:
         """Environments by state."""
         with self._lock:
-            groups = self._groups.values()
-            return {
-                "starting": sum(group.starting for group in groups) + sum(self._booting.values()),
-                "busy": sum(len(group.busy) for group in groups),
-                "idle": len(self._idle),
-                "spare": self._spare_count(),
-                "stopping": self._stopping,
-            }
+            return self._count()
 
-    def cold_starts(self) -> int:
-        """Environments that have started, ready or not, since the pool was made."""
-        return self._cold_starts
+    def _count(self) -> dict[str, int]:
+        groups = self._groups.values()
+        return {
+            "starting": sum(group.on_the_way for group in groups) + self._spares.booting,
+            "busy": sum(len(group.busy) for group in groups),
+            "idle": len(self._idle) + len(self._ready),
+            "spare": len(self._spares),
+            "stopping": self._stopping,
+        }
 
     def lease(
         self, version: Version, timeout: float, tenant_id: str | None = None
@@ -156,18 +113,18 @@ class EnvironmentPool:
 
         Raises TooManyRequests after `timeout` seconds, or what kept one from starting.
         """
-        key = _key(version, tenant_id)
+        key = group_key(version, tenant_id)
         with self._lock:
             warm = self._take_idle(key)
         if warm is not None:
             return warm  # it takes room from nobody: there was nothing more to decide
         with self._deciding() as todo:
             if self._closed:
-                raise _closing()
+                raise EnvironmentFailed(_CLOSING)
             warm = self._take_idle(key)
             if warm is not None:
                 return warm
-            group = self._groups.setdefault(key, Group(version, tenant_id))
+            group = self._group(version, tenant_id)
             waiter = Waiter()
             group.waiters.append(waiter)
             self._plan(group, todo)
@@ -177,23 +134,21 @@ class EnvironmentPool:
                     group.waiters.remove(waiter)
                     self._drop_if_empty(group)
                     raise TooManyRequests("ConcurrentInvocationLimitExceeded")
-        if waiter.environment is None:
-            assert waiter.error is not None, "an answer is an environment or an error"
-            raise waiter.error
-        return waiter.environment
+        return waiter.result()
 
     def release(self, environment: ExecutionEnvironment, *, lost: bool = False) -> None:
         """Give back a lease; `lost` when the container is gone or cannot be used again."""
         with self._deciding() as todo:
-            group = self._groups.get(_key(environment.version, environment.tenant_id))
+            group = self._groups.get(group_key(environment.version, environment.tenant_id))
             if group is None or environment not in group.busy:
                 return  # closing has ended it
             group.busy.remove(environment)
-            if lost:
-                self._stop(environment, StopReason.LOST, todo)
+            lives = environment.runtime_lives
+            if lost or (not lives and environment in group.provision.ready):
+                group.provision.ready.discard(environment)
+                self._stop(environment, StopReason.LOST if lost else StopReason.REPLACED, todo)
                 self._plan(group, todo)
             else:
-                lives = environment.runtime_lives
                 environment.apply(Event.RELEASED if lives else Event.RUNTIME_LOST)
                 self._place(group, environment, todo)
             self._drop_if_empty(group)
@@ -202,18 +157,41 @@ class EnvironmentPool:
         """Have a spare ready for a version that may be called soon. Raises EngineError."""
         self._top_up(self._launcher.spec(version))
 
+    def provision(self, key: FunctionKey, targets: Iterable[tuple[Version, int]]) -> None:
+        """Keep so many environments of a function's versions ready, and of its others none."""
+        wanted = {group_key(version): (version, target) for version, target in targets}
+        with self._deciding() as todo:
+            if self._closed:
+                return
+            for version, _ in wanted.values():
+                self._group(version)
+            for name, group in list(self._groups.items()):
+                if name[0] == key:
+                    _, target = wanted.get(name, (None, 0))
+                    group.provision.aim(target)
+                    for environment in group.provision.free[: group.provision.excess]:
+                        self._withdraw_ready(environment, StopReason.DEPROVISIONED, todo)
+                    self._drop_if_empty(group)
+            self._plan_missing(todo)
+
+    def provided(self, version: Version) -> Provided:
+        """How far a version's provisioned concurrency has come."""
+        with self._lock:
+            group = self._groups.get(group_key(version))
+            return group.provision.provided if group else Provided(0, None)
+
     def check(self, version: Version) -> None:
         """Raise ImageMissing, or another EngineError, when the version's image cannot be had."""
         self._launcher.check(version)
 
     def retire(self, key: FunctionKey, serving: Iterable[Version]) -> None:
         """A function has changed: environments of versions that are not `serving` end."""
-        kept = {_key(version) for version in serving}
+        kept = {group_key(version) for version in serving}
         with self._deciding() as todo:
             for name, group in list(self._groups.items()):
                 if name[0] != key:
                     continue
-                group.retired = _key(group.version) not in kept
+                group.retired = group_key(group.version) not in kept
                 if group.retired:
                     for environment in list(group.idle):
                         self._withdraw(environment, StopReason.VERSION_RETIRED, todo)
@@ -224,14 +202,16 @@ class EnvironmentPool:
             self._closed = True
             for group in list(self._groups.values()):
                 while group.waiters:
-                    _refuse(group, _closing())
+                    group.refuse(EnvironmentFailed(_CLOSING))
                 while group.busy:
                     self._stop(group.busy.pop(), StopReason.SHUTDOWN, todo)
                 self._drop_if_empty(group)
             self._starved.clear()
             for environment in list(self._idle):
                 self._withdraw(environment, StopReason.SHUTDOWN, todo)
-            for spare in self._all_spares():
+            for environment in list(self._ready):
+                self._withdraw_ready(environment, StopReason.SHUTDOWN, todo)
+            for spare in list(self._spares):
                 self._withdraw_spare(spare, StopReason.SHUTDOWN, todo)
         with self._gone:
             self._gone.wait_for(lambda: self._alive == 0 and self._stopping == 0)
@@ -247,16 +227,32 @@ class EnvironmentPool:
             for group in list(self._starved):
                 self._plan(group, todo)
         for group in todo.start:
-            _in_background(functools.partial(self._start, group), "start")
+            in_background(functools.partial(self._start, group), "start")
+        for group in todo.provide:
+            in_background(functools.partial(self._start, group, provisioned=True), "provide")
         for environment in todo.stop:
-            _in_background(functools.partial(self._end, environment), "stop")
+            in_background(functools.partial(self._end, environment), "stop")
+
+    def _group(self, version: Version, tenant_id: str | None = None) -> Group:
+        key = group_key(version, tenant_id)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(version, tenant_id)
+        return group
 
     def _take_idle(self, key: GroupKey) -> ExecutionEnvironment | None:
+        """One that no call uses, a provisioned one first."""
         group = self._groups.get(key)
-        if group is None or not group.idle:
+        if group is None:
             return None
-        environment = group.idle.pop()
-        del self._idle[environment]
+        if group.provision.free:
+            environment = group.provision.free.pop()
+            del self._ready[environment]
+        elif group.idle:
+            environment = group.idle.pop()
+            del self._idle[environment]
+        else:
+            return None
         return self._lease(group, environment)
 
     def _lease(self, group: Group, environment: ExecutionEnvironment) -> ExecutionEnvironment:
@@ -265,28 +261,40 @@ class EnvironmentPool:
         return environment
 
     def _plan(self, group: Group, todo: Todo) -> None:
-        """Start what the waiting calls of a version need, and make room for it."""
+        """Start what a version needs, for calls that wait and provisioned; make room for it."""
+        provisionable = placement.provisionable(self._limits)
+        missing = 0 if self._closed else group.missing(self._groups.values(), provisionable)
         census = placement.Census(
             waiting=len(group.waiters),
             starting=group.starting,
             alive=self._alive,
-            retirable=len(self._idle) - len(group.idle) + self._spare_count(),
+            retirable=len(self._idle) - (0 if missing else len(group.idle)) + len(self._spares),
+            missing=missing,
         )
         plan = placement.plan(census, self._limits)
         room = plan.retire
-        for spare in self._all_spares()[:room] if room else ():
+        for spare in list(itertools.islice(self._spares, room)):
             self._withdraw_spare(spare, StopReason.MADE_ROOM, todo)
             room -= 1
-        others = [idle for idle, owner in self._idle.items() if owner is not group] if room else []
-        for environment in others[:room]:
+        others = (idle for idle, owner in self._idle.items() if missing or owner is not group)
+        for environment in list(itertools.islice(others, room)):
             self._withdraw(environment, StopReason.MADE_ROOM, todo)
         group.starting += plan.start
-        self._alive += plan.start
+        group.provision.starting += plan.provision
+        self._alive += plan.start + plan.provision
         todo.start += [group] * plan.start
-        if census.waiting - census.starting > plan.start and not self._closed:
+        todo.provide += [group] * plan.provision
+        short = census.waiting - census.starting > plan.start or missing > plan.provision
+        if short and not self._closed:
             self._starved[group] = None
         else:
             self._starved.pop(group, None)
+
+    def _plan_missing(self, todo: Todo) -> None:
+        """What is provisioned has changed: versions that lack some may have room now."""
+        for group in list(self._groups.values()):
+            if group.provision.missing:
+                self._plan(group, todo)
 
     def _place(self, group: Group, environment: ExecutionEnvironment, todo: Todo) -> None:
         """A free environment goes to the first call that waits, else it is idle, else it ends."""
@@ -296,6 +304,14 @@ class EnvironmentPool:
             waiter = group.waiters.popleft()
             waiter.environment = self._lease(group, environment)
             waiter.answered.set()
+        elif environment in group.provision.ready:
+            if group.provision.excess:
+                group.provision.ready.remove(environment)
+                self._stop(environment, StopReason.DEPROVISIONED, todo)
+                self._plan_missing(todo)
+            else:
+                group.provision.free.append(environment)
+                self._ready[environment] = group
         elif group.retired:
             self._stop(environment, StopReason.VERSION_RETIRED, todo)
         else:
@@ -310,8 +326,18 @@ class EnvironmentPool:
         self._stop(environment, reason, todo)
         self._drop_if_empty(group)
 
+    def _withdraw_ready(
+        self, environment: ExecutionEnvironment, reason: StopReason, todo: Todo
+    ) -> Group:
+        """End a provisioned environment that no call uses; its group is the caller's to drop."""
+        group = self._ready.pop(environment)
+        group.provision.free.remove(environment)
+        group.provision.ready.remove(environment)
+        self._stop(environment, reason, todo)
+        return group
+
     def _withdraw_spare(self, spare: ExecutionEnvironment, reason: StopReason, todo: Todo) -> None:
-        self._spares[spare.spec].remove(spare)
+        self._spares.remove(spare)
         self._stop(spare, reason, todo)
 
     def _stop(self, environment: ExecutionEnvironment, reason: StopReason, todo: Todo) -> None:
@@ -323,45 +349,42 @@ class EnvironmentPool:
 
     def _drop_if_empty(self, group: Group) -> None:
         if group.empty:
-            self._groups.pop(_key(group.version, group.tenant_id), None)
+            self._groups.pop(group_key(group.version, group.tenant_id), None)
             self._starved.pop(group, None)
-
-    def _all_spares(self) -> list[ExecutionEnvironment]:
-        return [spare for shelf in self._spares.values() for spare in shelf]
-
-    def _spare_count(self) -> int:
-        return sum(len(shelf) for shelf in self._spares.values())
-
-    def _take_spare(self, spec: ContainerSpec) -> ExecutionEnvironment | None:
-        """It counts among the living, and so does the start that it stands in for."""
-        with self._lock:
-            if not self._spares.get(spec):
-                return None
-            self._alive -= 1
-            return self._spares[spec].pop(0)
 
     # Doing: outside the lock.
 
-    def _start(self, group: Group) -> None:
-        """Bring up one environment of a version and place it; one waiter learns if it fails."""
+    def _start(self, group: Group, *, provisioned: bool = False) -> None:
+        """Bring up one environment of a version and place it.
+
+        If it fails one waiter learns, or who asks what is provisioned.
+        """
         environment: ExecutionEnvironment | None = None
         try:
             spec = self._launcher.spec(group.version)
-            environment = self._take_spare(spec)
+            with self._lock:
+                environment = self._spares.take(spec)
+                # It counts among the living, and so does the start that it stands in for.
+                self._alive -= environment is not None
             if environment is None:
                 environment = self._boot(group.version, spec)
             with self._lock:
                 environment.apply(Event.ASSIGNED)
                 environment.tenant_id = group.tenant_id
+                environment.initialization = PROVISIONED if provisioned else ON_DEMAND
             ready = self._launcher.initialize(environment, group.version)
         except FnboxError as error:
-            self._start_failed(group, environment, error)
+            self._start_failed(group, environment, error, provisioned)
             return
         with self._deciding() as todo:
-            group.starting -= 1
-            self._cold_starts += 1
+            self.cold_starts += not provisioned
             environment.apply(Event.INITIALIZED if ready else Event.INIT_FAILED)
-            if ready or group.waiters:
+            group.arrived(provisioned=provisioned)
+            if ready and provisioned:
+                group.provision.joined(environment)
+            elif provisioned:
+                self._rest(group, INIT_FAILURE)
+            if ready or (group.waiters and not provisioned):
                 self._place(group, environment, todo)
             else:
                 self._stop(environment, StopReason.INIT_FAILED, todo)
@@ -371,33 +394,49 @@ class EnvironmentPool:
     def _boot(self, version: Version, spec: ContainerSpec) -> ExecutionEnvironment:
         """A container that calls wait for. Raises FnboxError."""
         with self._lock:
-            self._urgent += 1
+            self._spares.hurry()
         try:
             return self._launcher.boot(version, spec, self._lost)
         finally:
             with self._lock:
-                self._urgent -= 1
-                short = set() if self._urgent else set(self._short)
-                self._short -= short
-            for other in short:
+                postponed = self._spares.hurried()
+            for other in postponed:
                 self._top_up(other)
 
     def _start_failed(
-        self, group: Group, environment: ExecutionEnvironment | None, error: FnboxError
+        self,
+        group: Group,
+        environment: ExecutionEnvironment | None,
+        error: FnboxError,
+        provisioned: bool,
     ) -> None:
         with self._deciding() as todo:
-            group.starting -= 1
+            group.arrived(provisioned=provisioned)
             if environment is None:
                 self._alive -= 1
                 self._gone.notify_all()
             else:
                 self._stop(environment, StopReason.START_FAILED, todo)
-            if group.waiters:
-                _refuse(group, error)
+            if provisioned:
+                self._rest(group, str(error))
+            if group.waiters and not provisioned:
+                group.refuse(error)
             else:
                 _LOGGER.warning("an environment of %s did not start: %s", group.version.arn, error)
             self._plan(group, todo)
             self._drop_if_empty(group)
+
+    def _rest(self, group: Group, reason: str) -> None:
+        """One could not be provisioned: try again later, once however many fail."""
+        rest = group.provision.failed(reason)
+
+        def again() -> None:
+            with self._deciding() as todo:
+                if group.provision.wake(rest):
+                    self._plan(group, todo)
+
+        if rest:
+            self._scheduler.call_later(rest.seconds, again)
 
     def _end(self, environment: ExecutionEnvironment) -> None:
         self._launcher.remove(environment)
@@ -411,16 +450,15 @@ class EnvironmentPool:
         if spec.dedicated:
             return
         with self._lock:
-            if self._urgent:
-                self._short.add(spec)
+            if self._spares.postpone(spec):
                 return
-            have = len(self._spares.get(spec, ())) + self._booting.get(spec, 0)
+            have = self._spares.expected(spec)
             room = self._limits.environments - self._alive
             count = 0 if self._closed else max(0, min(self._spare_target - have, room))
             self._alive += count
-            self._booting[spec] = self._booting.get(spec, 0) + count
+            self._spares.coming(spec, count)
         for _ in range(count):
-            _in_background(functools.partial(self._boot_spare, spec), "spare")
+            in_background(functools.partial(self._boot_spare, spec), "spare")
 
     def _boot_spare(self, spec: ContainerSpec) -> None:
         spare: ExecutionEnvironment | None = None
@@ -429,12 +467,12 @@ class EnvironmentPool:
         except FnboxError as error:
             _LOGGER.warning("a spare of %s did not start: %s", spec.image, error)
         with self._deciding() as todo:
-            self._booting[spec] -= 1
+            self._spares.coming(spec, -1)
             if spare is None:
                 self._alive -= 1
                 self._gone.notify_all()
                 return
-            self._spares.setdefault(spec, []).append(spare)
+            self._spares.add(spare)
             if self._closed:
                 self._withdraw_spare(spare, StopReason.SHUTDOWN, todo)
 
@@ -443,17 +481,14 @@ class EnvironmentPool:
         with self._deciding() as todo:
             if environment in self._idle:
                 self._withdraw(environment, StopReason.LOST, todo)
-            elif environment in self._spares.get(environment.spec, ()):
+            elif environment in self._ready:
+                self._plan(self._withdraw_ready(environment, StopReason.LOST, todo), todo)
+            elif environment in self._spares:
                 self._withdraw_spare(environment, StopReason.LOST, todo)
-
-    @property
-    def _tend_seconds(self) -> float:
-        return min(_TEND_SECONDS, max(0.1, self._keep_alive / 4))
 
     def _tend(self) -> None:
         """End what has been idle for too long, and more when the machine's memory is short."""
-        now = self._clock.monotonic()
-        free_mib = self._free_mib()
+        now, free_mib = self._clock.monotonic(), self._free_mib()
         with self._deciding() as todo:
             if self._closed:
                 return
@@ -463,18 +498,3 @@ class EnvironmentPool:
             for environment in list(self._idle)[:surplus]:
                 self._withdraw(environment, StopReason.LOW_MEMORY, todo)
         self._scheduler.call_later(self._tend_seconds, self._tend)
-
-
-def _refuse(group: Group, error: FnboxError) -> None:
-    """The first call that waits gets an error in place of an environment."""
-    waiter = group.waiters.popleft()
-    waiter.error = error
-    waiter.answered.set()
-
-
-def _closing() -> EnvironmentFailed:
-    return EnvironmentFailed("fnbox is shutting down")
-
-
-def _in_background(function: Callable[[], None], name: str) -> None:
-    threading.Thread(target=function, name=name, daemon=True).start()

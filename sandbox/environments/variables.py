@@ -11,6 +11,7 @@ from typing import Any
 
 from sandbox.catalog.records import Version
 from sandbox.engines.base import Image
+from sandbox.logs.formats import ON_DEMAND
 
 RESPONSE_BYTES = 6 * 2**20 + 100
 
@@ -26,13 +27,25 @@ _RECORDING_RUNTIMES = ("java", "nodejs", "python", "ruby")
 
 
 def configuration(
-    version: Version, image: Image, *, uid: int, log_group: str, log_stream: str
+    version: Version,
+    image: Image,
+    *,
+    uid: int,
+    log_group: str,
+    log_stream: str,
+    initialization: str = ON_DEMAND,
 ) -> dict[str, Any]:
     """The meta of a CONFIGURE frame."""
     return {
         "command": command(version, image),
         "workingDirectory": working_directory(version, image),
-        "environment": environment(version, image, log_group=log_group, log_stream=log_stream),
+        "environment": environment(
+            version,
+            image,
+            log_group=log_group,
+            log_stream=log_stream,
+            initialization=initialization,
+        ),
         "uid": uid,
         "gid": uid,
         "memoryBytes": version.memory_size * 2**20,
@@ -69,7 +82,12 @@ def _image_config(version: Version) -> dict[str, Any]:
 
 
 def environment(
-    version: Version, image: Image, *, log_group: str, log_stream: str
+    version: Version,
+    image: Image,
+    *,
+    log_group: str,
+    log_stream: str,
+    initialization: str = ON_DEMAND,
 ) -> dict[str, str]:
     variables = dict(item.split("=", 1) for item in image.environment if "=" in item)
     offered = {
@@ -102,7 +120,7 @@ def environment(
         "AWS_LAMBDA_LOG_GROUP_NAME": log_group,
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         "AWS_LAMBDA_LOG_FORMAT": str(logging.get("LogFormat", "Text")),
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": initialization,
         "LAMBDA_TASK_ROOT": "/var/task",
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
     }

@@ -16,6 +16,9 @@ from sandbox.logs import json_lines, lines
 from sandbox.logs.json_lines import LEVELS
 from sandbox.logs.lines import Traced
 
+ON_DEMAND = "on-demand"
+PROVISIONED = "provisioned-concurrency"
+
 
 class InitEnd(NamedTuple):
     """How an initialization ended: `status` is success, error or timeout."""
@@ -71,12 +74,15 @@ class LogFormat(Protocol):
         platform has to end is one too."""
 
 
-def log_format(version: Version, stream: str) -> LogFormat:
-    """The format of a version's environment that logs to `stream`."""
+def log_format(version: Version, stream: str, initialization: str = ON_DEMAND) -> LogFormat:
+    """The format of a version's environment that logs to `stream`.
+
+    `initialization` is Lambda's name of why it was started: ON_DEMAND or PROVISIONED.
+    """
     logging = version.configuration.get("LoggingConfig") or {}
     if logging.get("LogFormat") != "JSON":
-        return _Text(version)
-    return _Json(version, stream, logging)
+        return _Text(version, initialization)
+    return _Json(version, stream, logging, initialization)
 
 
 def traced(version: Version, trace_id: str | None) -> Traced | None:
@@ -100,15 +106,16 @@ def _runtime_version(version: Version) -> tuple[str, str] | None:
 
 
 class _Text:
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: Version, initialization: str) -> None:
         self._version = version
+        self._on_demand = initialization == ON_DEMAND
 
     def init_start(self, at: float) -> bytes:
         runtime = _runtime_version(self._version)
         return lines.init_start(*runtime) if runtime else b""
 
     def init_end(self, at: float, end: InitEnd) -> list[bytes]:
-        if end.status == "success":
+        if end.status == "success" and self._on_demand:
             return []
         return [
             lines.init_report(
@@ -150,8 +157,11 @@ class _Text:
 
 
 class _Json:
-    def __init__(self, version: Version, stream: str, logging: Mapping[str, Any]) -> None:
+    def __init__(
+        self, version: Version, stream: str, logging: Mapping[str, Any], initialization: str
+    ) -> None:
         self._version = version
+        self._initialization = initialization
         self._stream = stream
         self._application = LEVELS[logging.get("ApplicationLogLevel", "INFO")]
         self._system = LEVELS[logging.get("SystemLogLevel", "INFO")]
@@ -162,6 +172,7 @@ class _Json:
         names = ("runtimeVersion", "runtimeVersionArn")
         event = json_lines.init_start(
             at,
+            self._initialization,
             runtime_version=dict(zip(names, runtime, strict=True)) if runtime else {},
             function=version.key.name,
             version=version.version,
@@ -173,10 +184,19 @@ class _Json:
     def init_end(self, at: float, end: InitEnd) -> list[bytes]:
         level = "DEBUG" if end.status == "success" else "WARN"
         done = json_lines.init_runtime_done(
-            at, phase=end.phase, status=end.status, error_type=end.error_type
+            at,
+            self._initialization,
+            phase=end.phase,
+            status=end.status,
+            error_type=end.error_type,
         )
         report = json_lines.init_report(
-            at, end.duration_ms, phase=end.phase, status=end.status, error_type=end.error_type
+            at,
+            end.duration_ms,
+            self._initialization,
+            phase=end.phase,
+            status=end.status,
+            error_type=end.error_type,
         )
         return [self._if(level, done), self._if(level, report)]
 

@@ -21,11 +21,11 @@ LEVELS = {"TRACE": 0, "DEBUG": 1, "INFO": 2, "WARN": 3, "ERROR": 4, "FATAL": 5}
 # Python's names for two of them.
 _WEIGHTS = {**LEVELS, "WARNING": LEVELS["WARN"], "CRITICAL": LEVELS["FATAL"]}
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-_INITIALIZATION = {"initializationType": "on-demand"}
 
 
 def init_start(
     at: float,
+    initialization: str,
     *,
     runtime_version: Mapping[str, str],
     function: str,
@@ -33,9 +33,10 @@ def init_start(
     instance: str,
     memory_bytes: int,
 ) -> bytes:
-    """`runtime_version` has `runtimeVersion` and `runtimeVersionArn`, or nothing."""
+    """`initialization` is why it starts, in Lambda's words; `runtime_version` has
+    `runtimeVersion` and `runtimeVersionArn`, or nothing."""
     record = {
-        **_INITIALIZATION,
+        "initializationType": initialization,
         "phase": "init",
         **runtime_version,
         "functionName": function,
@@ -46,16 +47,29 @@ def init_start(
     return _event(at, "initStart", record)
 
 
-def init_runtime_done(at: float, *, phase: str, status: str, error_type: str | None) -> bytes:
-    outcome = {"status": status, "errorType": error_type}
-    return _event(at, "initRuntimeDone", {**_INITIALIZATION, "phase": phase, **outcome})
+def init_runtime_done(
+    at: float, initialization: str, *, phase: str, status: str, error_type: str | None
+) -> bytes:
+    record = {
+        "initializationType": initialization,
+        "phase": phase,
+        "status": status,
+        "errorType": error_type,
+    }
+    return _event(at, "initRuntimeDone", record)
 
 
 def init_report(
-    at: float, duration_ms: float, *, phase: str, status: str, error_type: str | None
+    at: float,
+    duration_ms: float,
+    initialization: str,
+    *,
+    phase: str,
+    status: str,
+    error_type: str | None,
 ) -> bytes:
     record = {
-        **_INITIALIZATION,
+        "initializationType": initialization,
         "phase": phase,
         "status": status,
         "errorType": error_type,

@@ -51,7 +51,8 @@ def init_start(runtime_version: str, runtime_version_arn: str) -> bytes:
 def init_report(
     duration_ms: float, *, phase: str, status: str, error_type: str | None = None
 ) -> bytes:
-    """Printed for an initialization that failed or timed out.
+    """Printed for an initialization that failed or timed out, and for any that is provisioned;
+    that one which went well says `success` is not confirmed by a capture.
 
     `phase` is `init`, or `invoke` for one that ran inside an invocation.
     """

@@ -20,6 +20,7 @@ from werkzeug.test import Client, TestResponse
 from sandbox.api import Services, create_app
 from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
+from sandbox.environments.provisioned import Provided
 from sandbox.errors import ImageMissing
 from sandbox.invocation import Invocation, Outcome, ResponseStream
 from sandbox.metrics import Metrics
@@ -99,6 +100,8 @@ class Api:
     waiting: list[tuple[FunctionKey, str]] = field(default_factory=list)
     """Versions that wait for `settle`."""
     images: dict[str, str] = field(default_factory=dict)
+    provided: dict[tuple[FunctionKey, str], Provided] = field(default_factory=dict)
+    """By function and qualifier; nothing where none is told."""
     missing: set[str] = field(default_factory=set)
     """Runtimes without an image."""
 
@@ -187,6 +190,7 @@ def open_api(folder: Path, *, service: EchoService | None = None, **settings: An
     service = service or EchoService()
     waiting: list[tuple[FunctionKey, str]] = []
     images: dict[str, str] = {}
+    provided: dict[tuple[FunctionKey, str], Provided] = {}
     missing: set[str] = set()
     events, outbox = EventQueue(catalog.database, clock), Outbox(catalog.database, clock)
     dead_events = DeadEvents(catalog.database, clock, events, outbox)
@@ -210,11 +214,12 @@ def open_api(folder: Path, *, service: EchoService | None = None, **settings: An
         metrics=Metrics(),
         traces=Traces(clock, count=100, max_bytes=2**20),
         activate=lambda key, version: waiting.append((key, version)),
+        provided=lambda function, name: provided.get((function.key, name), Provided(0, None)),
         image_id=image_id,
         check_runtime=check_runtime,
     )
     parts = (catalog, service, clock, events, outbox)
-    return Api(create_app(services), *parts, waiting, images, missing)
+    return Api(create_app(services), *parts, waiting, images, provided, missing)
 
 
 def zip_bytes(files: Mapping[str, str] | None = None) -> bytes:

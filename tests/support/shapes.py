@@ -12,6 +12,17 @@ from sandbox.api.validation import compile_pattern
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 PRINTABLE = st.characters(min_codepoint=33, max_codepoint=126)
+# made once: to make strategies anew for each example takes longer than to draw from them
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    TEXT,
+    st.text(max_size=5),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(TEXT, TEXT, max_size=2),
+)
 
 
 @cache
@@ -52,16 +63,6 @@ def members_of(shape: Shape) -> st.SearchStrategy[Any]:
 
 def broken(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """The values, with any part replaced by something else now and then."""
-    junk = st.one_of(
-        st.none(),
-        st.booleans(),
-        st.integers(),
-        st.floats(allow_nan=False, allow_infinity=False),
-        TEXT,
-        st.text(max_size=5),
-        st.lists(st.integers(), max_size=2),
-        st.dictionaries(TEXT, TEXT, max_size=2),
-    )
 
     def breaking(value: Any) -> st.SearchStrategy[Any]:
         if isinstance(value, dict) and value:
@@ -70,6 +71,6 @@ def broken(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
             )
         if isinstance(value, list) and value:
             return breaking(value[0]).map(lambda other: [other, *value[1:]])
-        return junk
+        return JUNK
 
-    return values.flatmap(lambda value: st.one_of(st.just(value), breaking(value), junk))
+    return values.flatmap(lambda value: st.one_of(st.just(value), breaking(value), JUNK))

@@ -1,15 +1,54 @@
-"""What the tests of events share: a queue and an outbox in a new database, on a held clock."""
+"""What tests share: threads; and a queue and an outbox in a new database, on a held clock."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from sandbox.catalog import database as database_module
 from sandbox.catalog.database import Database
 from sandbox.clock import FakeClock
 from sandbox.queue import EventQueue, Outbox
+
+_REAL = (Database.at, database_module.PRAGMAS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """New databases are copies of one, and nothing waits for the disk: either would take longer
+    than most tests do."""
+    opened, pragmas = _REAL
+    template = tmp_path_factory.mktemp("template") / "db"
+    opened(template).close()
+
+    def at(path: Path) -> Database:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(template, path)
+        return opened(path)
+
+    unsafe = tuple(one.replace("synchronous=FULL", "synchronous=OFF") for one in pragmas)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "at", at)
+        patch.setattr(database_module, "PRAGMAS", unsafe)
+        yield
+
+
+@pytest.fixture
+def real_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of the database itself."""
+    monkeypatch.setattr(Database, "at", _REAL[0])
+    monkeypatch.setattr(database_module, "PRAGMAS", _REAL[1])
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(32) as executor:
+        yield executor
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "ZipFile": st.sampled_from([zip_bytes(), zip_bytes({"a.py": ""}), b"", b"PK"]),
     "Code": st.fixed_dictionaries({"ZipFile": st.just(zip_bytes())}),
     "ImageUri": st.sampled_from(["image:1", "none"]),
+    "ProvisionedConcurrentExecutions": st.integers(1, 1000),
 }
 
 

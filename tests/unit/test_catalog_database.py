@@ -20,6 +20,8 @@ from sandbox.clock import FakeClock
 from sandbox.errors import StartupError, StorageError
 from sandbox.names import FunctionKey
 
+pytestmark = pytest.mark.usefixtures("real_databases")
+
 KEY = FunctionKey("000000000000", "us-east-1", "f")
 
 
@@ -311,3 +313,16 @@ def test_rows_go_with_their_function(opened: Database) -> None:
         return connection.scalar(select(func.count()).select_from(tables.versions))
 
     assert opened.transaction(counted) == 0
+
+
+def test_a_document_may_hold_what_a_strict_parser_refuses(opened: Database) -> None:
+    document = {"half": "\ud800", "none": float("inf"), "large": 2**80, "text": "\u00e9\u2028"}
+    key = KEY._asdict()
+
+    def write(connection: Connection) -> None:
+        row = {"tags": document, "last_version": 0}
+        connection.execute(tables.functions.insert(), {**key, **row})
+
+    opened.transaction(write)
+    read = opened.transaction(lambda connection: connection.scalar(select(tables.functions.c.tags)))
+    assert read == document

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import pytest
 
 from sandbox.environments.channel import Frame, FrameKind
-from sandbox.environments.environment import ExecutionEnvironment
+from sandbox.environments.environment import ExecutionEnvironment, init_seconds
 from sandbox.errors import EnvironmentFailed
+from sandbox.logs.formats import ON_DEMAND, PROVISIONED
 from tests.support.functions import KeptLog, make_invocation, make_version, until
 from tests.support.scripted_init import (
     MIB,
@@ -220,6 +221,40 @@ def test_an_init_that_hangs_in_the_invocation_is_a_timeout() -> None:
     assert "INIT_REPORT Init Duration: 50.00 ms\tPhase: invoke\tStatus: timeout\n" in text
     assert text.endswith("\tStatus: timeout\n")
     environment.close()
+
+
+def test_a_provisioned_environment_reports_its_init_apart_from_its_invocations() -> None:
+    environment, _ = boot()
+    environment.initialization = PROVISIONED
+    log = KeptLog()
+    environment.assign(make_version("1"), {"command": []}, None, log)
+    assert environment.initialize()
+    before = f"{INIT_START}INIT_REPORT Init Duration: N ms\tPhase: init\tStatus: success\n"
+    assert masked(log, "no id") == before
+    invocation = make_invocation()
+    tail = environment.invoke(invocation).log_tail
+    invoked = (
+        "START RequestId: ID Version: 1\nEND RequestId: ID\nREPORT RequestId: ID\t"
+        "Duration: N ms\tBilled Duration: N ms\tMemory Size: 128 MB\tMax Memory Used: 20 MB\t\n"
+    )
+    assert masked(tail, invocation.request_id) == invoked
+    assert masked(log, invocation.request_id) == before + invoked
+    environment.close()
+
+
+@pytest.mark.parametrize(
+    ("initialization", "timeout", "seconds"),
+    [
+        (ON_DEMAND, 600, 10),
+        (PROVISIONED, 3, 130),
+        (PROVISIONED, 600, 600),
+        (PROVISIONED, 5400, 900),
+    ],
+)
+def test_an_initialization_may_take_so_long(
+    initialization: str, timeout: int, seconds: int
+) -> None:
+    assert init_seconds(initialization, timeout) == seconds
 
 
 def test_a_runtime_that_ended_after_its_answer_is_started_again_for_the_next() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sandbox.logs import json_lines
-from sandbox.logs.formats import InitEnd, InvocationEnd, log_format, traced
+from sandbox.logs.formats import PROVISIONED, InitEnd, InvocationEnd, log_format, traced
 from sandbox.logs.json_lines import LEVELS, keeps
 from sandbox.logs.lines import Traced
 from tests.support.functions import make_version
@@ -32,6 +32,7 @@ def end(status: str = "success", error_type: str | None = None) -> InvocationEnd
 def test_init_start_is_as_in_a_capture():
     event = json_lines.init_start(
         AT,
+        "on-demand",
         runtime_version={"runtimeVersion": "nodejs:22", "runtimeVersionArn": "arn:x"},
         function="tenner",
         version="$LATEST",
@@ -97,6 +98,12 @@ def test_the_end_of_a_failed_initialization():
         f'{TIME}initRuntimeDone","record":{{{known}}}}}\n'
         f'{TIME}initReport","record":{{{known},"metrics":{{"durationMs":3000}}}}}}\n'
     )
+
+
+def test_json_events_tell_why_an_environment_was_initialized():
+    form = log_format(json_version(SystemLogLevel="DEBUG"), STREAM, PROVISIONED)
+    for event in (form.init_start(AT), *form.init_end(AT, InitEnd("init", 1.0))):
+        assert json.loads(event)["record"]["initializationType"] == "provisioned-concurrency"
 
 
 def told(level: str, *, well: bool) -> list[str]:

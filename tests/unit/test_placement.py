@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.environments.placement import Census, Limits, Plan, plan, surplus
+from sandbox.environments.placement import Census, Limits, Plan, plan, provisionable, surplus
 
 COUNTS = st.integers(0, 50)
 
@@ -26,14 +26,34 @@ def test_as_many_start_as_wait_and_room_allows(census: Census, expected: Plan) -
     assert plan(census, Limits(10)) == expected
 
 
-@given(waiting=COUNTS, starting=COUNTS, alive=COUNTS, retirable=COUNTS, limit=st.integers(1, 40))
+def test_calls_come_before_what_is_provisioned() -> None:
+    census = Census(waiting=3, starting=1, alive=7, retirable=1, missing=5)
+    assert plan(census, Limits(10)) == Plan(start=2, retire=1, provision=2)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, 0), (2, 1), (19, 18), (240, 216)])
+def test_a_tenth_of_the_room_is_never_provisioned(limit: int, expected: int) -> None:
+    assert provisionable(Limits(limit)) == expected
+
+
+@given(
+    waiting=COUNTS,
+    starting=COUNTS,
+    alive=COUNTS,
+    retirable=COUNTS,
+    missing=COUNTS,
+    limit=st.integers(1, 40),
+)
 def test_a_plan_never_exceeds_the_limit_or_what_there_is(
-    waiting: int, starting: int, alive: int, retirable: int, limit: int
+    waiting: int, starting: int, alive: int, retirable: int, missing: int, limit: int
 ) -> None:
-    start, retire = plan(Census(waiting, starting, alive, retirable), Limits(limit))
+    census = Census(waiting, starting, alive, retirable, missing)
+    start, retire, provision = plan(census, Limits(limit))
     assert 0 <= start <= max(0, waiting - starting)
+    assert 0 <= provision <= missing
     assert 0 <= retire <= retirable
-    assert start == 0 or alive > limit or alive + start - retire <= limit
+    more = start + provision
+    assert more == 0 or alive > limit or alive + more - retire <= limit
 
 
 @pytest.mark.parametrize(

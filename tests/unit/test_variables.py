@@ -6,6 +6,7 @@ import pytest
 
 from sandbox.engines.base import Image
 from sandbox.environments.variables import configuration
+from sandbox.logs.formats import PROVISIONED
 from tests.support.functions import make_version
 
 IMAGE = Image(
@@ -44,6 +45,14 @@ def test_the_runtime_is_told_the_log_format_and_the_level():
     json = configured(LoggingConfig={"LogFormat": "JSON", "ApplicationLogLevel": "WARN"})
     assert json["environment"]["AWS_LAMBDA_LOG_FORMAT"] == "JSON"
     assert json["environment"]["AWS_LAMBDA_LOG_LEVEL"] == "WARN"
+
+
+def test_the_runtime_is_told_why_it_is_initialized():
+    assert configured()["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "on-demand"
+    ahead = configuration(
+        make_version(), IMAGE, uid=1, log_group="g", log_stream="s", initialization=PROVISIONED
+    )
+    assert ahead["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "provisioned-concurrency"
 
 
 def test_what_layers_bring_is_on_the_search_paths():
