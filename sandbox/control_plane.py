@@ -7,6 +7,8 @@ from pathlib import Path
 
 from sandbox.api.app import create_app
 from sandbox.api.services import Services
+from sandbox.aws.clients import AwsClients
+from sandbox.aws.companion import Companion
 from sandbox.catalog.catalog import Catalog
 from sandbox.clock import SystemClock
 from sandbox.engines.docker import DockerEngine
@@ -104,9 +106,11 @@ class ControlPlane:
             parallel=settings.event_parallel,
             retry_scale=settings.event_retry_scale,
         )
+        clients = AwsClients(settings.service_endpoints)
+        self._companion = Companion(state_dir, clock) if settings.aws else None
         self._courier = Courier(
             outbox,
-            Targets(settings.endpoints, self.service.enqueue).send,
+            Targets(clients, self.service.enqueue).send,
             clock,
             metrics,
             parallel=settings.event_parallel,
@@ -135,6 +139,8 @@ class ControlPlane:
                 metrics=metrics,
                 activate=self.service.activate,
                 image_id=lambda uri: engine.image(uri).id,
+                clients=clients,
+                companion=self._companion.connect if self._companion else None,
             )
         )
 
@@ -147,6 +153,8 @@ class ControlPlane:
     def close(self) -> None:
         """End every environment, and write what is to be written."""
         self.wind_down()
+        if self._companion is not None:
+            self._companion.close()
         self.pool.close()
         self._scheduler.close()
         self.logs.close()

@@ -21,6 +21,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
+from sandbox.aws import extra
 from sandbox.errors import StartupError
 from sandbox.settings import Settings
 from sandbox.state import StateLock
@@ -45,6 +46,8 @@ def serve(settings: Settings, ready_fd: int | None = None) -> None:
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    if settings.aws:
+        extra.check()
     lock = StateLock(settings.state_dir)
     listener = _listen(settings)
     with lock:

@@ -105,7 +105,8 @@ class Settings:
     endpoints: dict[str, str] = _setting(
         dict,
         "where dead letters and records of events are sent, as `sqs=http://…,sns=http://…` for "
-        "`sqs`, `sns`, `events` (EventBridge) and `s3`; what has no endpoint gets none",
+        "`sqs`, `sns`, `events` (EventBridge) and `s3`, which code is read from too; without an "
+        "endpoint nothing is sent, but with `--aws` to fnbox itself",
         entries={
             "AWS_ENDPOINT_URL_SQS": "sqs",
             "AWS_ENDPOINT_URL_SNS": "sns",
@@ -113,6 +114,10 @@ class Settings:
             "AWS_ENDPOINT_URL_EVENTS": "events",
             "AWS_ENDPOINT_URL_S3": "s3",
         },
+    )
+    aws: bool = _setting(
+        False,
+        "`true`: other AWS services are offered on the same port, as `fnbox up --aws` does",
     )
     event_retry_scale: float = _setting(
         1.0, "what delays between the runs of an event are multiplied by; 0.01: seconds for minutes"
@@ -163,6 +168,12 @@ class Settings:
         return cls(**values)
 
     @property
+    def service_endpoints(self) -> dict[str, str]:
+        """`endpoints`, and fnbox itself for the others when it offers them."""
+        own = dict.fromkeys(("sqs", "sns", "events", "s3"), self.url) if self.aws else {}
+        return own | self.endpoints
+
+    @property
     def url(self) -> str:
         """Where clients reach this instance."""
         host = "127.0.0.1" if self.host in ("", "0.0.0.0", "::") else self.host
@@ -185,11 +196,20 @@ def _convert(kind: str, raw: Any) -> Any:
         return Path(str(raw)).expanduser().absolute()
     if kind == "int":
         return int(raw)
+    if kind == "bool":
+        return _boolean(raw)
     if kind == "float":
         return float(raw)
     if kind == "dict[str, str]":
         return _mapping(raw)
     return str(raw)
+
+
+def _boolean(raw: Any) -> bool:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if str(raw).lower() not in words:
+        raise ValueError("expected true or false")
+    return words[str(raw).lower()]
 
 
 def _mapping(raw: Any) -> dict[str, str]:

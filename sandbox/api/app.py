@@ -7,6 +7,8 @@ it from the service model. Two doors lead there, and to the same functions:
 * `ShortWay`, plain WSGI in front of Flask, for Invoke and its kin alone. Routing and
   contexts of Flask cost a warm invoke more than all the rest of the API layer, so a
   request whose path is Invoke's goes to `Dispatch` directly.
+
+What is for another AWS service leaves before Flask, for `PassingOn`.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ from flask import Flask, Response, jsonify, request, send_file
 from werkzeug.exceptions import HTTPException
 
 import sandbox
-from sandbox.api.dispatch import Dispatch
+from sandbox.api.dispatch import Dispatch, request_target
+from sandbox.api.elsewhere import destination
 from sandbox.api.errors import Body, Reply
 from sandbox.api.events import events_blueprint
 from sandbox.api.functions import CODE_PATH
 from sandbox.api.invoke import OPERATIONS as INVOKE
 from sandbox.api.logs import logs_blueprint
 from sandbox.api.model import load
+from sandbox.api.passing_on import PassingOn
 from sandbox.api.services import Services
 from sandbox.catalog import Code
 from sandbox.metrics import CONTENT_TYPE
@@ -42,6 +46,7 @@ _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in H
 def create_app(services: Services) -> Flask:
     """The WSGI application. Reads and compiles the service model: about 10 ms."""
     dispatch = Dispatch(load(), services)
+    others = PassingOn(services.settings, services.companion)
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
@@ -53,7 +58,7 @@ def create_app(services: Services) -> Flask:
         return jsonify(
             status="running",
             version=sandbox.__version__,
-            services={"lambda": "running"},
+            services=dict.fromkeys(("lambda", *others.services), "running"),
         )
 
     @app.get(f"{CODE_PATH}/<name>.zip")
@@ -92,23 +97,31 @@ def create_app(services: Services) -> Flask:
             return lambda_api()
         return reply(dispatch.failed())  # Flask has logged what was raised
 
-    app.wsgi_app = ShortWay(app.wsgi_app, dispatch)  # type: ignore[method-assign]
+    app.wsgi_app = ShortWay(app.wsgi_app, dispatch, others)  # type: ignore[method-assign]
     return app
 
 
 class ShortWay:
-    """Answers Invoke and its kin itself and hands everything else to `further`."""
+    """Answers Invoke and its kin itself, has `others` answer what is for another service, and
+    hands everything else to `further`."""
 
-    def __init__(self, further: WSGIApplication, dispatch: Dispatch) -> None:
+    def __init__(self, further: WSGIApplication, dispatch: Dispatch, others: PassingOn) -> None:
         self._further = further
         self._dispatch = dispatch
+        self._others = others
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         found = self._dispatch.route(environ)
         if found is None or found[0].name not in INVOKE:
-            return self._further(environ, start_response)
-        status, headers, body = self._dispatch.answer(environ, found)
-        start_response(_STATUS_LINES[status], [*headers, *length_of(body)])
+            path, _ = request_target(environ)
+            unknown = found is None and bool(self._others.services)
+            other = destination(environ, path, unknown=unknown)
+            if other is None:
+                return self._further(environ, start_response)
+            status, headers, body = self._others.answer(environ, other)
+        else:
+            status, headers, body = self._dispatch.answer(environ, found)
+        start_response(_STATUS_LINES.get(status, f"{status} Unknown"), [*headers, *length_of(body)])
         return (body,) if isinstance(body, bytes) else body
 
 

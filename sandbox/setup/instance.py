@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import http.client
+import json
 import os
 import select
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sandbox.engines.docker import DockerEngine
@@ -45,6 +46,8 @@ def up(settings: Settings, options: Sequence[str], progress: Progress) -> None:
                 f"a control plane runs on {settings.state_dir}, but {settings.url} is not its: "
                 "give the --port that it was started with, or run `fnbox down` first"
             )
+        if settings.aws and "s3" not in services(settings):
+            raise StartupError("fnbox runs without --aws: run `fnbox down` first")
 
 
 def _start(settings: Settings, options: Sequence[str]) -> None:
@@ -89,13 +92,20 @@ def _last_line(log: Path, begin: int) -> str:
 
 def healthy(settings: Settings) -> bool:
     """Whether a control plane answers where this one's clients would ask."""
+    return "lambda" in services(settings)
+
+
+def services(settings: Settings) -> Mapping[str, str]:
+    """What the control plane there says that it offers; nothing when none answers."""
     host = settings.url.removeprefix("http://").rpartition(":")[0]
     connection = http.client.HTTPConnection(host.strip("[]"), settings.port, timeout=5)
     try:
         connection.request("GET", _HEALTH)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
+        found: Mapping[str, str] = json.loads(connection.getresponse().read())["services"]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return {}
+    else:
+        return found
     finally:
         connection.close()
 

@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "names", "clock", "threads", "metrics"},
     {"settings", "state"},
     {"catalog", "invocation", "logs.lines", "logs.json_lines", "logs.formats"},
-    {"environments", "engines"},
+    {"environments", "engines", "aws"},
     {"service", "queue", "logs"},
     {"api"},
     {"control_plane", "serve", "setup", "cli", "__main__"},
