@@ -19,11 +19,13 @@ from sandbox.environments.scheduler import Scheduler
 from sandbox.logs.store import LogStore
 from sandbox.metrics import Metrics
 from sandbox.queue import (
+    Burial,
     Courier,
     DeadEvents,
     Dispatcher,
     EventQueue,
     Outbox,
+    Size,
     Targets,
     policy_of,
 )
@@ -86,6 +88,8 @@ class ControlPlane:
         database = self.catalog.database
         events = EventQueue(database, clock)
         outbox = Outbox(database, clock)
+        limits = Size(settings.dead_events, settings.dead_event_bytes)
+        outbox.on_burial(Burial(database, metrics, limits).buried)
         dead_events = DeadEvents(database, clock, events, outbox)
         self.service = InvokeService(
             catalog=self.catalog,

@@ -125,6 +125,12 @@ class Settings:
     event_parallel: int = _setting(
         32, "events that run at once, and messages about their end; one function takes half at most"
     )
+    dead_events: int = _setting(
+        100_000, "dead events that are kept; when there are more, the oldest are dropped"
+    )
+    dead_event_bytes: int = _setting(
+        2**30, "bytes of their payloads that are kept; the oldest are dropped"
+    )
     log_bytes: int = _setting(
         64 * 2**20, "bytes of log kept for each function; the oldest go first"
     )

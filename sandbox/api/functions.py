@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.api.code import with_zip
 from sandbox.api.paging import page
 from sandbox.api.rules import (
     check_create,
@@ -24,6 +25,7 @@ CODE_PATH = "/_fnbox/code"
 def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
     check_create(key, members)
+    members = {**members, "Code": with_zip(call, members["Code"])}
     version = call.services.catalog.create_function(
         key, members, image_id=_image_id(call, members["Code"].get("ImageUri"))
     )
@@ -87,7 +89,7 @@ def update_function_code(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
     check_update_code(call.services.catalog.function(key).latest.package_type, members)
     version = call.services.catalog.update_code(
-        key, members, image_id=_image_id(call, members.get("ImageUri"))
+        key, with_zip(call, members), image_id=_image_id(call, members.get("ImageUri"))
     )
     settle(call, key)
     return dict(version.configuration)

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from sandbox.catalog import documents, event_configs, routing, storage
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.database import Database
+from sandbox.catalog.package import S3_ZIPPED_LIMIT, ZIPPED_LIMIT
 from sandbox.catalog.records import Alias, Code, Function, Version
 from sandbox.catalog.snapshot import Snapshot
 from sandbox.clock import Clock
@@ -153,7 +154,8 @@ class Catalog:
     ) -> Version:
         """CreateFunction. Returns $LATEST, or the version published; both Pending.
 
-        Code carries ZipFile (bytes) or ImageUri; `image_id` is the engine's id of that image.
+        Code carries ZipFile (bytes; from S3 when S3Bucket is beside them) or ImageUri; `image_id`
+        is the engine's id of that image.
         Raises Conflict, CallerError or RequestTooLarge for a package that cannot be used.
         """
         _refuse_existing(self._snapshot.functions.get(key))
@@ -393,7 +395,8 @@ class Catalog:
 
     def _package(self, source: Request) -> tuple[Code | None, str | None]:
         if "ZipFile" in source:
-            return self.code.put_zip(source["ZipFile"]), None
+            limit = S3_ZIPPED_LIMIT if "S3Bucket" in source else ZIPPED_LIMIT
+            return self.code.put_zip(source["ZipFile"], limit), None
         return None, source["ImageUri"]
 
 
