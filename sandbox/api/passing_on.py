@@ -21,7 +21,7 @@ from sandbox.aws.companion import Connect
 from sandbox.settings import Settings
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import InputStream, WSGIEnvironment
 
 PIECE_BYTES = 64 * 1024
 SILENCE_SECONDS = 120.0
@@ -103,9 +103,11 @@ class _Body(Iterator[bytes]):
 
     def __next__(self) -> bytes:
         piece = self._response.read1(PIECE_BYTES)
-        if not piece:
-            raise StopIteration
-        return piece
+        if piece:
+            return piece
+        if self._response.length:
+            raise http.client.IncompleteRead(b"", self._response.length)
+        raise StopIteration
 
     def close(self) -> None:
         self._response.close()
@@ -158,18 +160,24 @@ def send(
         connection.putheader("content-length", length)
     connection.putheader("connection", "close")
     connection.endheaders()
-    left = None if chunked else int(length or 0)
-    read = environ["wsgi.input"].read
-    try:
-        while piece := read(PIECE_BYTES if left is None else min(left, PIECE_BYTES)):
-            if left is None:
-                connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-            else:
-                connection.send(piece)
-                left -= len(piece)
-        if chunked:
-            connection.send(b"0\r\n\r\n")
-    except (BrokenPipeError, ConnectionResetError):
-        return  # it has answered before it had all: what it said is there to be read
-    if left:
-        raise ConnectionError("the request's body is shorter than its Content-Length")
+    for piece in pieces(environ["wsgi.input"], None if chunked else int(length or 0)):
+        try:
+            connection.send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it has answered before it had all: what it said is there to be read
+    if chunked:
+        connection.send(b"0\r\n\r\n")
+
+
+def pieces(stream: InputStream, length: int | None) -> Iterator[bytes]:
+    """A body of so many bytes, or until its end. Raises OSError when it breaks off."""
+    left = PIECE_BYTES if length is None else length
+    while left:
+        piece = stream.read(min(left, PIECE_BYTES))
+        if not piece:
+            if length is None:
+                return
+            raise ConnectionError("the request's body is shorter than its Content-Length")
+        if length is not None:
+            left -= len(piece)
+        yield piece

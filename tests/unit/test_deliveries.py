@@ -266,7 +266,7 @@ def test_a_function_that_cannot_take_it_now_may_later() -> None:
 @pytest.mark.parametrize(
     ("arn", "text"),
     [
-        (ONE, "no endpoint is known for sqs: set FNBOX_ENDPOINTS=sqs=http://…"),
+        (ONE, "or set FNBOX_ENDPOINTS=sqs=http://…"),
         ("arn:aws:iam::000000000000:role/r", "is of no service that takes messages"),
         ("queue", "queue is no ARN"),
     ],
