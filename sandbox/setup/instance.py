@@ -10,8 +10,9 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sandbox.engines.docker import DockerEngine
 from sandbox.errors import StartupError
@@ -41,12 +42,13 @@ def up(settings: Settings, options: Sequence[str], progress: Progress) -> None:
         else:
             step.working("starting")
             _start(settings, options)
-        if not healthy(settings):
+        health = _health(settings)
+        if health is None:
             raise StartupError(
                 f"a control plane runs on {settings.state_dir}, but {settings.url} is not its: "
                 "give the --port that it was started with, or run `fnbox down` first"
             )
-        if settings.aws and "s3" not in services(settings):
+        if settings.aws and "s3" not in health.get("services", ()):
             raise StartupError("fnbox runs without --aws: run `fnbox down` first")
 
 
@@ -92,20 +94,21 @@ def _last_line(log: Path, begin: int) -> str:
 
 def healthy(settings: Settings) -> bool:
     """Whether a control plane answers where this one's clients would ask."""
-    return "lambda" in services(settings)
+    return _health(settings) is not None
 
 
-def services(settings: Settings) -> Mapping[str, str]:
-    """What the control plane there says that it offers; nothing when none answers."""
+def _health(settings: Settings) -> dict[str, Any] | None:
+    """What it says of itself."""
     host = settings.url.removeprefix("http://").rpartition(":")[0]
     connection = http.client.HTTPConnection(host.strip("[]"), settings.port, timeout=5)
     try:
         connection.request("GET", _HEALTH)
-        found: Mapping[str, str] = json.loads(connection.getresponse().read())["services"]
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
-        return {}
+        answer = connection.getresponse()
+        found: dict[str, Any] = json.loads(answer.read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
     else:
-        return found
+        return found if answer.status == 200 else None
     finally:
         connection.close()
 

@@ -20,6 +20,10 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from sandbox.api.elsewhere import destination
 from sandbox.api.passing_on import PIECE_BYTES
+from sandbox.aws import extra
+from sandbox.cli.options import as_options
+from sandbox.errors import StartupError
+from sandbox.settings import Settings
 from tests.support.api import REGION, Api, open_api
 
 HOST = "localhost:4566"
@@ -352,3 +356,15 @@ def test_health_names_what_is_offered(api: Api, passing: Callable[[Companion], A
 
     assert offered(api) == {"lambda"}
     assert offered(passing(Companion(b""))) >= {"lambda", "sqs", "sns", "s3", "sts", "events"}
+
+
+def test_a_missing_package_is_one_line_that_names_the_extra() -> None:
+    extra.check(lambda name: object())
+    with pytest.raises(StartupError, match=r"run `pip install 'fnbox\[aws\]'`$") as caught:
+        extra.check(lambda name: None if name == "moto" else object())
+    assert "\n" not in str(caught.value)
+
+
+def test_the_control_plane_is_started_with_what_the_command_was_given() -> None:
+    assert as_options(Settings(port=1, aws=True))[-1] == "--aws"
+    assert "--aws" not in as_options(Settings(port=1))
