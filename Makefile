@@ -29,7 +29,7 @@ test: images
 
 test-all: images
 	@$(BIN)/fnbox images build --verbose init-test
-	$(BIN)/pytest --hypothesis-profile=thorough
+	$(BIN)/pytest -m '' --hypothesis-profile=thorough
 
 test-unit: venv
 	$(BIN)/pytest tests/unit

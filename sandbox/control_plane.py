@@ -31,7 +31,7 @@ from sandbox.queue import (
 )
 from sandbox.service import InvokeService
 from sandbox.settings import Settings
-from sandbox.setup.recipes import RECIPES
+from sandbox.setup.recipes import RUNTIMES
 from sandbox.state import instance_id
 
 _EVENT_SECONDS = 10.0
@@ -72,7 +72,7 @@ class ControlPlane:
             logs=self.logs,
             settings=settings,
             clock=clock,
-            buildable=[name for name in RECIPES if name.startswith("python")],
+            buildable=RUNTIMES,
         )
         self.pool = EnvironmentPool(
             launcher,
@@ -143,6 +143,7 @@ class ControlPlane:
                 metrics=metrics,
                 activate=self.service.activate,
                 image_id=lambda uri: engine.image(uri).id,
+                check_runtime=launcher.check,
                 clients=clients,
                 companion=self._companion.connect if self._companion else None,
             )

@@ -57,12 +57,20 @@ class RequestTooLarge(CallerError):
 
 
 class TooManyRequests(CallerError):
-    """No environment may be had. `members["Reason"]` is one of the model's ThrottleReason."""
+    """No environment may be had. `members["Reason"]` is one of the model's ThrottleReason, and
+    `retryAfterSeconds` becomes the header `Retry-After`."""
 
     code = "TooManyRequestsException"
 
     def __init__(self, reason: str, message: str = "Rate Exceeded.") -> None:
-        super().__init__(message, Reason=reason)
+        # no source says after how many; a call may end at any time
+        super().__init__(message, Reason=reason, retryAfterSeconds="1")
+
+
+class RecursiveInvocation(CallerError):
+    """A function that has called itself too often is not called again."""
+
+    code = "RecursiveInvocationException"
 
 
 class EngineError(FnboxError):

@@ -28,7 +28,12 @@ class Invocation:
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     client_context: str | None = None
     """Decoded JSON text."""
+    cognito_identity: str | None = None
+    """JSON text with `cognitoIdentityId` and `cognitoIdentityPoolId`."""
+    tenant_id: str | None = None
+    """Given exactly when the function isolates its tenants."""
     trace_id: str | None = None
+    """As the function is called with it: `Root=…;Parent=…;Sampled=…;Lineage=…`."""
     stream: ResponseStream | None = None
     """Where the response goes as it comes; None: it comes whole, in the Outcome."""
 

@@ -22,9 +22,11 @@ from sandbox.errors import (
     EngineError,
     FnboxError,
     NotFound,
+    RecursiveInvocation,
     TooManyRequests,
 )
 from sandbox.invocation import Invocation, Outcome, ResponseStream
+from sandbox.lineage import RUNS, runs_before
 from sandbox.metrics import Metrics
 from sandbox.names import FunctionKey, FunctionReference
 
@@ -37,6 +39,20 @@ On AWS it gets 409 at once. Here a function is Active within milliseconds of its
 creation, so a script that does not wait would fail or not by chance; a function
 that stays Pending for longer gets AWS's answer.
 """
+
+_TENANT_MISSING = (
+    "The invoked function is enabled with tenancy configuration. "
+    "Add a valid tenant ID in your request and try again."
+)
+# no capture shows what AWS says in these two cases
+_TENANT_TOO_MANY = (
+    "The invoked function is not enabled with tenancy configuration. "
+    "Remove the tenant ID from your request and try again."
+)
+_RECURSIVE = (
+    "The function has been called too often in one chain of requests: a recursive loop was "
+    "detected and the invocation was stopped."
+)
 
 
 class InvokeService:
@@ -58,15 +74,17 @@ class InvokeService:
         self._metrics = metrics
         self._wait_timeout = wait_timeout
         self._account_concurrency = account_concurrency
-        self._running: Counter[str | FunctionKey] = Counter()
-        """Calls, by account and by function."""
+        self._running: Counter[FunctionKey] = Counter()
+        self._sharing: Counter[tuple[str, str]] = Counter()
+        """Calls of functions that reserve nothing, by account and region."""
         self._settled = threading.Condition()
         catalog.on_change(self._changed)
 
     def invoke(self, invocation: Invocation) -> Outcome:
         """Run an invocation and wait for its end.
 
-        Raises NotFound, Conflict while the function is Pending, TooManyRequests,
+        Raises NotFound, Conflict while the function is Pending, CallerError for a tenant too
+        many or too few, RecursiveInvocation, TooManyRequests,
         EngineError when no container can be had, EnvironmentFailed when one broke.
         """
         metrics = self._metrics
@@ -87,9 +105,9 @@ class InvokeService:
         return outcome
 
     def _run(self, invocation: Invocation) -> Outcome:
-        version = self._active(invocation.reference)
-        with self._admitted(invocation.reference.key):
-            environment = self._pool.lease(version, self._wait_timeout)
+        version = self._active(invocation.reference, invocation.tenant_id)
+        with self._admitted(invocation):
+            environment = self._pool.lease(version, self._wait_timeout, invocation.tenant_id)
             lost = True
             try:
                 outcome = environment.invoke(invocation)
@@ -121,14 +139,14 @@ class InvokeService:
             stream.end(error)
 
     def enqueue(self, invocation: Invocation) -> None:
-        """Accept an event; returns when it is on disk. Raises NotFound, Conflict."""
-        self._active(invocation.reference)
+        """Accept an event; returns when it is on disk. Raises NotFound, Conflict, CallerError."""
+        self._active(invocation.reference, invocation.tenant_id)
         self._put_event(invocation)
         self._metrics.events_accepted.inc()
 
-    def check(self, reference: FunctionReference) -> None:
+    def check(self, reference: FunctionReference, tenant_id: str | None = None) -> None:
         """Raise what `invoke` would raise before anything runs."""
-        self._active(reference)
+        self._active(reference, tenant_id)
 
     def activate(self, key: FunctionKey, version: str) -> None:
         """Complete a function's creation or update, in the background."""
@@ -152,7 +170,7 @@ class InvokeService:
         except EngineError as error:
             _LOGGER.warning("%s cannot run yet: %s", key.qualified(version), error)
 
-    def _active(self, reference: FunctionReference) -> Version:
+    def _active(self, reference: FunctionReference, tenant_id: str | None) -> Version:
         version = self._catalog.resolve(reference)
         if version.state == "Pending":
             with self._settled:
@@ -166,23 +184,32 @@ class InvokeService:
                     "The operation cannot be performed at this time. "
                     "The function is currently in the following state: Pending"
                 )
+        if version.tenant_isolation != (tenant_id is not None):
+            raise CallerError(_TENANT_MISSING if tenant_id is None else _TENANT_TOO_MANY)
         return version
 
     @contextmanager
-    def _admitted(self, key: FunctionKey) -> Iterator[None]:
-        """Within the concurrency that the function has reserved, and that its account has."""
-        running = self._running
-        reserved = self._catalog.function(key).reserved_concurrency
-        if reserved is not None and running[key] >= reserved:
+    def _admitted(self, invocation: Invocation) -> Iterator[None]:
+        """Within what the function has reserved; else within what nobody has reserved of its
+        account's concurrency, which all other functions share. Not once too often in a chain."""
+        running, key = self._running, invocation.reference.key
+        function = self._catalog.function(key)
+        if runs_before(invocation.trace_id) >= RUNS and function.recursive_loop != "Allow":
+            raise RecursiveInvocation(_RECURSIVE)
+        reserved = function.reserved_concurrency
+        sharing, place = self._sharing, key[:2]
+        if reserved is None:
+            if sharing[place] >= self._account_concurrency - self._catalog.reserved(*place):
+                raise TooManyRequests("ConcurrentInvocationLimitExceeded")
+        elif running[key] >= reserved:
             raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
-        if running[key.account] >= self._account_concurrency:
-            raise TooManyRequests("ConcurrentInvocationLimitExceeded")
-        running[key.account] += 1
+        shares = reserved is None  # to the end, whatever is reserved meanwhile
+        sharing[place] += shares
         running[key] += 1
         try:
             yield
         finally:
-            running[key.account] -= 1
+            sharing[place] -= shares
             running[key] -= 1
             if not running[key]:
                 del running[key]

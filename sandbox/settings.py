@@ -16,6 +16,8 @@ from typing import Any
 
 from sandbox.errors import StartupError
 
+_BOOLEANS = {"1": True, "true": True, "0": False, "false": False}
+
 
 def _setting(
     default: Any,
@@ -74,7 +76,9 @@ class Settings:
         60.0, "seconds that a call waits for an environment before it is throttled"
     )
     grace: float = _setting(30.0, "seconds that calls in flight may still take after SIGTERM")
-    account_concurrency: int = _setting(1000, "calls that one account may have running at once")
+    account_concurrency: int = _setting(
+        1000, "calls that one account may have running at once in a region"
+    )
     max_environments: int = _setting(
         _default_max_environments,
         "environments at most, busy and idle; by default one for each 100 MiB of memory",
@@ -101,6 +105,11 @@ class Settings:
         dict,
         "images to use in place of those that fnbox builds, as `runtime=image,…` or a JSON object",
         alias=("LAMBDA_RUNTIME_IMAGE_MAPPING", str),
+    )
+    substitute_runtimes: bool = _setting(
+        True,
+        "whether a runtime without an image runs on the nearest version of its language that has "
+        "one; the function's log says so",
     )
     endpoints: dict[str, str] = _setting(
         dict,
@@ -202,20 +211,15 @@ def _convert(kind: str, raw: Any) -> Any:
         return Path(str(raw)).expanduser().absolute()
     if kind == "int":
         return int(raw)
-    if kind == "bool":
-        return _boolean(raw)
     if kind == "float":
         return float(raw)
+    if kind == "bool":
+        if str(raw).lower() not in _BOOLEANS:
+            raise ValueError(f"expected one of {', '.join(_BOOLEANS)}")
+        return _BOOLEANS[str(raw).lower()]
     if kind == "dict[str, str]":
         return _mapping(raw)
     return str(raw)
-
-
-def _boolean(raw: Any) -> bool:
-    words = {"true": True, "1": True, "false": False, "0": False}
-    if str(raw).lower() not in words:
-        raise ValueError("expected true or false")
-    return words[str(raw).lower()]
 
 
 def _mapping(raw: Any) -> dict[str, str]:

@@ -7,26 +7,28 @@ from typing import Any
 from sandbox.api.rules import unqualified_key
 from sandbox.api.services import Call, Implementation
 from sandbox.catalog import Function
-from sandbox.errors import CallerError, NotFound
+from sandbox.catalog.reservations import LEAST_UNRESERVED
+from sandbox.errors import NotFound
 from sandbox.names import LATEST, FunctionKey
 
 TOTAL_CODE_BYTES = 322_122_547_200
 UNZIPPED_BYTES = 262_144_000
 ZIPPED_BYTES = 52_428_800
-LEAST_UNRESERVED = 100
 
 
 def get_account_settings(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """Of the caller's account in the caller's region."""
-    functions = call.services.catalog.functions(call.context.account, call.context.region)
+    account, region = call.context.account, call.context.region
+    functions = call.services.catalog.functions(account, region)
     concurrency = call.services.settings.account_concurrency
+    reserved = call.services.catalog.reserved(account, region)
     return {
         "AccountLimit": {
             "TotalCodeSize": TOTAL_CODE_BYTES,
             "CodeSizeUnzipped": UNZIPPED_BYTES,
             "CodeSizeZipped": ZIPPED_BYTES,
             "ConcurrentExecutions": concurrency,
-            "UnreservedConcurrentExecutions": concurrency - _reserved(functions),
+            "UnreservedConcurrentExecutions": concurrency - reserved,
         },
         "AccountUsage": {
             "TotalCodeSize": sum(
@@ -43,19 +45,8 @@ def get_account_settings(call: Call, members: dict[str, Any]) -> dict[str, Any]:
 def put_function_concurrency(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     function = _function(call, members)
     wanted: int = members["ReservedConcurrentExecutions"]
-    others = [
-        other
-        for other in call.services.catalog.functions(function.key.account, function.key.region)
-        if other.key != function.key
-    ]
-    left = call.services.settings.account_concurrency - _reserved(others) - wanted
-    if wanted and left < LEAST_UNRESERVED:
-        raise CallerError(
-            "Specified ReservedConcurrentExecutions for function decreases account's "
-            "UnreservedConcurrentExecution below its minimum value of "
-            f"[{LEAST_UNRESERVED}]."
-        )
-    call.services.catalog.put_concurrency(function.key, wanted)
+    most = call.services.settings.account_concurrency - LEAST_UNRESERVED
+    call.services.catalog.put_concurrency(function.key, wanted, most=most)
     return {"ReservedConcurrentExecutions": wanted}
 
 
@@ -76,10 +67,6 @@ def _function(call: Call, members: dict[str, Any]) -> Function:
     except NotFound as error:
         # these operations alone print the qualifier
         raise NotFound(f"Function not found: {key.qualified(LATEST)}") from error
-
-
-def _reserved(functions: list[Function]) -> int:
-    return sum(function.reserved_concurrency or 0 for function in functions)
 
 
 OPERATIONS: dict[str, Implementation] = {

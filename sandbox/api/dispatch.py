@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from sandbox.api import account, aliases, event_configs, functions, invoke, tags, versions
+from sandbox.api import (
+    account,
+    aliases,
+    event_configs,
+    functions,
+    invoke,
+    recursion,
+    tags,
+    versions,
+)
 from sandbox.api.context import new_request_id, read_context, read_request_id
 from sandbox.api.errors import (
     NotImplementedOperation,
@@ -42,6 +51,7 @@ OPERATIONS: dict[str, Implementation] = {
     **tags.OPERATIONS,
     **account.OPERATIONS,
     **event_configs.OPERATIONS,
+    **recursion.OPERATIONS,
 }
 
 Found = tuple[Operation, list[str]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from sandbox.api.code import with_zip
@@ -15,16 +16,19 @@ from sandbox.api.rules import (
 )
 from sandbox.api.services import Call, Implementation
 from sandbox.catalog import Version
-from sandbox.errors import CallerError, ImageMissing, NotFound
+from sandbox.errors import CallerError, EngineError, ImageMissing, NotFound
 from sandbox.names import LATEST, FunctionKey
 
 PAGE = 50
 CODE_PATH = "/_fnbox/code"
 
+log = logging.getLogger(__name__)
+
 
 def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
     check_create(key, members)
+    _check_runtime(call, members.get("Runtime"))
     members = {**members, "Code": with_zip(call, members["Code"])}
     version = call.services.catalog.create_function(
         key, members, image_id=_image_id(call, members["Code"].get("ImageUri"))
@@ -98,6 +102,7 @@ def update_function_code(call: Call, members: dict[str, Any]) -> dict[str, Any]:
 def update_function_configuration(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
     check_update_configuration(call.services.catalog.function(key).latest.package_type, members)
+    _check_runtime(call, members.get("Runtime"))
     version = call.services.catalog.update_configuration(key, members)
     settle(call, key)
     return dict(version.configuration)
@@ -128,6 +133,18 @@ def settle(call: Call, key: FunctionKey) -> None:
         return
     for version in unsettled:
         call.services.activate(key, version)
+
+
+def _check_runtime(call: Call, runtime: str | None) -> None:
+    """A runtime that nothing here runs is refused at once, as long as the engine answers."""
+    if runtime is None:
+        return
+    try:
+        call.services.check_runtime(runtime)
+    except ImageMissing as error:
+        raise CallerError(str(error)) from error
+    except EngineError as error:
+        log.warning("whether %s can run is unknown: %s", runtime, error)
 
 
 def _image_id(call: Call, uri: str | None) -> str | None:

@@ -21,9 +21,12 @@ from sandbox.api.payload import check_json
 from sandbox.api.services import Call, Implementation
 from sandbox.errors import CallerError, FnboxError, InvalidRequestContent
 from sandbox.invocation import Invocation, Outcome, ResponseStream
+from sandbox.lineage import forwarded
 from sandbox.names import parse_reference
 
 CLIENT_CONTEXT_BYTES = 3583
+_COGNITO_IDENTITY = "HTTP_X_FNBOX_COGNITO_IDENTITY"
+_IDENTITY = ("cognitoIdentityId", "cognitoIdentityPoolId")
 EVENT_BYTES = 64 * 1024
 """Of a response in one event."""
 
@@ -40,7 +43,7 @@ def invoke(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     invocation = read_invocation(call, members)
     kind = members.get("InvocationType", "RequestResponse")
     if kind == "DryRun":
-        call.services.service.check(invocation.reference)
+        call.services.service.check(invocation.reference, invocation.tenant_id)
         return {"StatusCode": 204}
     if kind == "Event":
         call.services.service.enqueue(invocation)
@@ -62,7 +65,7 @@ def invoke_with_response_stream(call: Call, members: dict[str, Any]) -> dict[str
     """RequestResponse (200, events as the function makes them) or DryRun (204)."""
     invocation = read_invocation(call, members)
     if members.get("InvocationType") == "DryRun":
-        call.services.service.check(invocation.reference)
+        call.services.service.check(invocation.reference, invocation.tenant_id)
         return {"StatusCode": 204}
     stream = call.services.service.stream(invocation)
     return {
@@ -114,24 +117,29 @@ def read_invocation(call: Call, members: dict[str, Any]) -> Invocation:
     """What is asked of the function; its trace goes into the answer."""
     context = call.context
     trace = read_trace(context.environ.get("HTTP_X_AMZN_TRACE_ID"))
-    call.headers.append(("X-Amzn-Trace-Id", answer_trace(trace)))
-    reference = parse_reference(
-        members["FunctionName"],
-        members.get("Qualifier"),
-        account=context.account,
-        region=context.region,
-    )
+    try:
+        reference = parse_reference(
+            members["FunctionName"],
+            members.get("Qualifier"),
+            account=context.account,
+            region=context.region,
+        )
+        trace = forwarded(trace, reference.key)
+    finally:
+        call.headers.append(("X-Amzn-Trace-Id", answer_trace(trace)))
     payload = members["Payload"]
     if payload:
         check_json(payload)
-    given = members.get("ClientContext")
+    given, identity = members.get("ClientContext"), context.environ.get(_COGNITO_IDENTITY)
     if members.get("InvocationType") == "Event":
-        given = None  # an event carries its context in the payload
+        given = identity = None  # an event carries its context in the payload
     return Invocation(
         reference=reference,
         payload=payload or b"{}",
         request_id=context.request_id,
         client_context=read_client_context(given) if given else None,
+        cognito_identity=read_cognito_identity(identity) if identity else None,
+        tenant_id=members.get("TenantId"),
         trace_id=trace,
     )
 
@@ -145,10 +153,33 @@ def invoke_async(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     payload = members["InvokeArgs"]
     if payload:
         check_json(payload)
-    call.services.service.enqueue(
-        Invocation(reference=reference, payload=payload or b"{}", request_id=context.request_id)
+    invocation = Invocation(
+        reference=reference,
+        payload=payload or b"{}",
+        request_id=context.request_id,
+        trace_id=forwarded(read_trace(None), reference.key),  # never the caller's
     )
+    call.services.service.enqueue(invocation)
     return {"Status": 202}
+
+
+def read_cognito_identity(text: str) -> str:
+    """The JSON text in an `X-Fnbox-Cognito-Identity` header, as a runtime gets it.
+
+    AWS knows the identity by the credentials that a request is signed with, which nobody can
+    have from Cognito for fnbox; so a caller may say itself which it stands for.
+    """
+    try:
+        identity = json.loads(text)
+        given = {name: identity[name] for name in _IDENTITY}
+        if not all(isinstance(value, str) for value in given.values()):
+            raise TypeError("not a string")
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        names = " and ".join(_IDENTITY)
+        raise InvalidRequestContent(
+            f"X-Fnbox-Cognito-Identity must be a JSON object of strings, {names}."
+        ) from error
+    return json.dumps(given, separators=(",", ":"))
 
 
 def read_client_context(text: str) -> str:

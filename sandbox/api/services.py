@@ -33,7 +33,7 @@ class Invoking(Protocol):
     def enqueue(self, invocation: Invocation) -> None:
         """Return once the event is safe on the disk; raises NotFound for no such function."""
 
-    def check(self, reference: FunctionReference) -> None:
+    def check(self, reference: FunctionReference, tenant_id: str | None = None) -> None:
         """Raise NotFound unless there is something to invoke."""
 
 
@@ -53,6 +53,8 @@ class Services:
     background, through `catalog.activate`. Must return at once."""
     image_id: Callable[[str], str]
     """The engine's id of a local image. Raises ImageMissing, or another EngineError."""
+    check_runtime: Callable[[str], None]
+    """Raises ImageMissing when no image runs a managed runtime, or another EngineError."""
     clients: AwsClients = field(default_factory=lambda: AwsClients({}))
     """Of other AWS services."""
     companion: Connect | None = None

@@ -24,6 +24,7 @@ from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.database import Database
 from sandbox.catalog.package import S3_ZIPPED_LIMIT, ZIPPED_LIMIT
 from sandbox.catalog.records import Alias, Code, Function, Version
+from sandbox.catalog.reservations import reserving
 from sandbox.catalog.snapshot import Snapshot
 from sandbox.clock import Clock
 from sandbox.errors import CallerError, Conflict, NotFound, PreconditionFailed
@@ -123,6 +124,10 @@ class Catalog:
         snapshot = self._snapshot
         names = snapshot.names.get((account, region), ())
         return [snapshot.functions[FunctionKey(account, region, name)] for name in names]
+
+    def reserved(self, account: str, region: str) -> int:
+        """What all functions of an account and region together reserve of its concurrency."""
+        return self._snapshot.reserved.get((account, region), 0)
 
     def alias(self, key: FunctionKey, name: str) -> Alias:
         """NotFound when the function or the alias is not there."""
@@ -355,11 +360,22 @@ class Catalog:
 
         self._change(key, remove)
 
-    def put_concurrency(self, key: FunctionKey, reserved: int | None) -> Function:
-        """Reserve so many concurrent calls, or with None release them. NotFound."""
-        return self._change(
-            key, lambda found: replace(_existing(found, key), reserved_concurrency=reserved)
-        )
+    def put_concurrency(
+        self, key: FunctionKey, reserved: int | None, *, most: int | None = None
+    ) -> Function:
+        """Reserve so many concurrent calls, or with None release them. Raises NotFound, and
+        CallerError when all functions of the account and region would reserve over `most`."""
+
+        def reserve(found: Function | None) -> Function:
+            function = _existing(found, key)
+            others = self.reserved(key.account, key.region) - (function.reserved_concurrency or 0)
+            return reserving(function, reserved, others=others, most=most)
+
+        return self._change(key, reserve)
+
+    def put_recursive_loop(self, key: FunctionKey, loop: str) -> Function:
+        """Say what becomes of a function that calls itself: `Terminate`, `Allow`. NotFound."""
+        return self._change(key, lambda found: replace(_existing(found, key), recursive_loop=loop))
 
     def configure_events(
         self, key: FunctionKey, change: Callable[[Function], Function]

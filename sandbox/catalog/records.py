@@ -84,6 +84,11 @@ class Version:
         return dict(self.configuration.get("Environment", {}).get("Variables", {}))
 
     @cached_property
+    def tenant_isolation(self) -> bool:
+        """Whether every call is some tenant's, and no two tenants share an environment."""
+        return bool(self.configuration.get("TenancyConfig"))
+
+    @cached_property
     def state(self) -> str:
         """`Pending`, `Active` or `Failed`."""
         return str(self.configuration["State"])
@@ -186,6 +191,8 @@ class Function:
     reserved_concurrency: int | None = None
     event_configs: Mapping[str, EventInvokeConfig] = field(default_factory=dict)
     """By qualifier, sorted."""
+    recursive_loop: str = "Terminate"
+    """What becomes of calls in which it has called itself too often: `Terminate` or `Allow`."""
     former: Version | None = None
     """`$LATEST` as calls still see it while an update is in progress, else None. It is not
     kept over a restart: then calls see the update at once."""

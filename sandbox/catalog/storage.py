@@ -49,13 +49,13 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
             key, qualifier, modified, retries, age, success, failure
         )
     found = {}
-    for *of, tags, last_version, reserved in _all(connection, tables.functions):
+    for *of, tags, last_version, reserved, loop in _all(connection, tables.functions):
         key = FunctionKey(*of)
         published = dict(sorted(versions[key].items(), key=lambda item: version_order(item[0])))
         named = dict(sorted(aliases[key].items()))
         configured = dict(sorted(configs[key].items()))
         found[key] = Function(
-            key, published, named, tags, last_version, reserved, event_configs=configured
+            key, published, named, tags, last_version, reserved, configured, recursive_loop=loop
         )
     used = {FunctionKey(*of): number for *of, number in _all(connection, tables.used_versions)}
     return found, used
@@ -130,6 +130,7 @@ def _function_row(function: Function) -> Row:
         "tags": function.tags,
         "last_version": function.last_version,
         "reserved_concurrency": function.reserved_concurrency,
+        "recursive_loop": function.recursive_loop,
     }
 
 

@@ -47,6 +47,7 @@ functions = Table(
     Column("tags", JSON, nullable=False),
     Column("last_version", Integer, nullable=False),
     Column("reserved_concurrency", Integer),
+    Column("recursive_loop", Text, nullable=False, server_default="Terminate"),
 )
 
 versions = Table(
@@ -106,6 +107,7 @@ events = Table(
     Column("qualifier", Text),
     Column("request_id", Text, nullable=False),
     Column("trace_id", Text),
+    Column("tenant_id", Text),
     Column("enqueued_at", Float(53), nullable=False),
     Column("due_at", Float(53), nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -152,6 +154,7 @@ dead_events = Table(
     Column("qualifier", Text),
     Column("request_id", Text, nullable=False),
     Column("trace_id", Text),
+    Column("tenant_id", Text),
     Column("died_at", Float(53), nullable=False),
     Column("reason", Text, nullable=False),
     # of an event

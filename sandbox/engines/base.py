@@ -31,7 +31,9 @@ class ContainerSpec:
     image: str
     """Image id."""
     code: Path | None
-    """Mounted read-only at /var/task; None: /var/task is empty and the code comes by frame."""
+    """Mounted read-only at /var/task; None: the image's, or it is empty and code comes by frame."""
+    whole: bool
+    """Whether the code is in the image."""
     tmp_mib: int
     """Size of /tmp."""
 

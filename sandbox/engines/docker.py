@@ -123,10 +123,10 @@ class DockerEngine:
         inodes = spec.tmp_mib * _INODES_PER_MIB
         tmpfs = {"/tmp": f"exec,nosuid,nodev,mode=1777,size={spec.tmp_mib}m,nr_inodes={inodes}"}
         mounts = [(self._init_binary(), _INIT_PATH, True), (channel, _CHANNEL_PATH, False)]
-        if spec.code is None:
-            tmpfs["/var/task"] = f"exec,nosuid,nodev,mode=755,size={_INLINE_CODE_MIB}m"
-        else:
+        if spec.code is not None:
             mounts.append((spec.code, "/var/task", True))
+        elif not spec.whole:
+            tmpfs["/var/task"] = f"exec,nosuid,nodev,mode=755,size={_INLINE_CODE_MIB}m"
         return {
             **_update_body(limits),
             "NetworkMode": self._network,

@@ -140,6 +140,8 @@ class ExecutionEnvironment:
         self.state = after(State.STARTING, Event.BOOTED)
         self.stop_reason: StopReason | None = None
         self.expires_at = math.inf
+        self.tenant_id: str | None = None
+        """Whose calls alone it runs; None: anybody's."""
         self._channel = channel
         self._clock = clock
         self._on_lost = on_lost
@@ -278,6 +280,10 @@ class ExecutionEnvironment:
             meta["traceId"] = invocation.trace_id
         if invocation.client_context:
             meta["clientContext"] = invocation.client_context
+        if invocation.cognito_identity:
+            meta["cognitoIdentity"] = invocation.cognito_identity
+        if invocation.tenant_id:
+            meta["tenantId"] = invocation.tenant_id
         if invocation.stream is not None:
             meta |= {"streamBytes": STREAM_BYTES, "windowBytes": WINDOW_BYTES}
         return meta
@@ -338,6 +344,7 @@ class ExecutionEnvironment:
             error_type=ending.error_type,
             produced_bytes=len(ending.payload),
             traced=traced(version, invocation.trace_id),
+            tenant_id=invocation.tenant_id,
         )
         self.log.event(*self.log.format.end(self._clock.wall(), end))
         return Outcome(
@@ -401,7 +408,10 @@ class ExecutionEnvironment:
         of_trace = traced(self.version, invocation.trace_id)
         arn = invocation.reference.arn
         now = self._clock.wall()
-        self.log.event(self.log.format.start(now, invocation.request_id, arn, of_trace))
+        start = self.log.format.start(
+            now, invocation.request_id, arn, of_trace, invocation.tenant_id
+        )
+        self.log.event(start)
 
     def _write_init_end(self, end: InitEnd) -> None:
         self.log.event(*self.log.format.init_end(self._clock.wall(), end))

@@ -9,12 +9,13 @@ from typing import Protocol
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.records import Version
 from sandbox.clock import Clock
-from sandbox.engines.base import ContainerEngine, ContainerSpec, Image, ResourceLimits
+from sandbox.engines.base import ContainerEngine, ContainerSpec, ResourceLimits
 from sandbox.environments import variables
 from sandbox.environments.containers import Containers
 from sandbox.environments.environment import ExecutionEnvironment
 from sandbox.environments.log import LogWriter
-from sandbox.errors import FnboxError, ImageMissing
+from sandbox.environments.runtimes import RuntimeImage, RuntimeImages
+from sandbox.errors import FnboxError
 from sandbox.logs import lines
 from sandbox.settings import Settings
 
@@ -54,7 +55,12 @@ class Launcher:
         self._logs = logs
         self._settings = settings
         self._clock = clock
-        self._buildable = buildable
+        self._runtimes = RuntimeImages(
+            engine.image,
+            named=settings.runtime_images,
+            buildable=buildable,
+            substitutes=settings.substitute_runtimes,
+        )
         self._holds: dict[ExecutionEnvironment, Callable[[], None]] = {}
         """What keeps mounted code on the disk while a container uses it."""
 
@@ -62,8 +68,9 @@ class Launcher:
         """What container a version needs. Raises ImageMissing and other EngineErrors."""
         inline = version.code is None or self._code.archive(version.code) is not None
         return ContainerSpec(
-            image=self._image(version).id,
+            image=self._image(version)[0].id,
             code=None if inline or version.code is None else self._code.tree(version.code),
+            whole=version.package_type == "Image",
             tmp_mib=version.ephemeral_storage,
         )
 
@@ -97,19 +104,21 @@ class Launcher:
         stream = lines.stream_name(
             version.version, self._clock.wall(), function=version.key.name if shared else ""
         )
+        image, substitute = self._image(version)
         configuration = variables.configuration(
             version,
-            self._image(version),
+            image,
             uid=environment.uid,
             log_group=group,
             log_stream=stream,
         )
+        log = self._logs.stream(version.key.account, version.key.region, group, stream)
+        if substitute is not None:
+            note = f"fnbox: no image of {version.runtime} is here; {substitute} runs it instead\n"
+            log.write(note.encode(), self._clock.wall())
         inline = version.code if environment.spec.code is None else None
         environment.assign(
-            version,
-            configuration,
-            self._code.archive(inline) if inline else None,
-            self._logs.stream(version.key.account, version.key.region, group, stream),
+            version, configuration, self._code.archive(inline) if inline else None, log
         )
         return environment.initialize()
 
@@ -118,26 +127,16 @@ class Launcher:
         self._containers.remove(environment)
         self._holds.pop(environment, _nothing)()
 
-    def check(self, version: Version) -> None:
-        """Raise ImageMissing, or another EngineError, when the version's image cannot be had."""
-        self._image(version)
+    def check(self, runtime: str) -> None:
+        """Raise ImageMissing, or another EngineError, when no image runs a managed runtime."""
+        self._runtimes.find(runtime)
 
-    def _image(self, version: Version) -> Image:
+    def _image(self, version: Version) -> RuntimeImage:
         if version.package_type == "Image":
-            return self._engine.image(version.image_id or version.image_uri or "")
-        runtime = version.runtime or ""
-        reference = self._settings.runtime_images.get(runtime, f"fnbox/{runtime}:latest")
-        try:
-            return self._engine.image(reference)
-        except ImageMissing as error:
-            remedy = f"run `fnbox images build {runtime}`"
-            if runtime not in self._buildable:
-                made = ", ".join(sorted(self._buildable))
-                remedy = f"`fnbox images build` makes {made} and no {runtime}"
-            raise ImageMissing(
-                f"the image {reference} is missing: {remedy}; "
-                f"FNBOX_RUNTIME_IMAGES={runtime}=IMAGE names another"
-            ) from error
+            return RuntimeImage(
+                self._engine.image(version.image_id or version.image_uri or ""), None
+            )
+        return self._runtimes.find(version.runtime or "")
 
     def _limits(self, version: Version | None) -> ResourceLimits:
         memory = version.memory_size if version else _DEFAULT_MEMORY_MIB

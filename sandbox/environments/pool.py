@@ -1,8 +1,8 @@
 """The pool: which environment runs which call.
 
 Contract:
-1. `lease` gives an environment of exactly the version asked for, to one caller at a
-   time, or raises; whoever got one gives it back with `release`.
+1. `lease` gives an environment of exactly the version and the tenant asked for, to one
+   caller at a time, or raises; whoever got one gives it back with `release`.
 2. An environment that frees up goes to the first call that waits for its version, in
    the same critical section; nothing is given to a caller that has gone away.
 3. Under the lock there are only decisions; containers and sockets are outside it.
@@ -47,9 +47,10 @@ class Waiter:
 
 @dataclass(eq=False, slots=True)
 class Group:
-    """The environments of one version, and the calls that wait for one."""
+    """The environments of one version, or of one tenant of it, and the calls that wait for one."""
 
     version: Version
+    tenant_id: str | None = None
     idle: list[ExecutionEnvironment] = field(default_factory=list)
     """The most recently used last, and the first to be used again."""
     waiters: deque[Waiter] = field(default_factory=deque)
@@ -71,11 +72,11 @@ class Todo:
     stop: list[ExecutionEnvironment] = field(default_factory=list)
 
 
-GroupKey = tuple[FunctionKey, str, str]
+GroupKey = tuple[FunctionKey, str, str, str | None]
 
 
-def _key(version: Version) -> GroupKey:
-    return version.key, version.version, version.revision
+def _key(version: Version, tenant_id: str | None = None) -> GroupKey:
+    return version.key, version.version, version.revision, tenant_id
 
 
 class EnvironmentPool:
@@ -144,15 +145,18 @@ class EnvironmentPool:
         """Environments that have started, ready or not, since the pool was made."""
         return self._cold_starts
 
-    def lease(self, version: Version, timeout: float) -> ExecutionEnvironment:
-        """An environment of `version`, BUSY, for the caller alone.
+    def lease(
+        self, version: Version, timeout: float, tenant_id: str | None = None
+    ) -> ExecutionEnvironment:
+        """An environment of `version` that no other tenant has used, BUSY, for the caller alone.
 
         Raises TooManyRequests after `timeout` seconds, or what kept one from starting.
         """
         with self._deciding() as todo:
             if self._closed:
                 raise _closing()
-            group = self._groups.setdefault(_key(version), Group(version))
+            key = _key(version, tenant_id)
+            group = self._groups.setdefault(key, Group(version, tenant_id))
             if group.idle:
                 environment = group.idle.pop()
                 del self._idle[environment]
@@ -174,7 +178,7 @@ class EnvironmentPool:
     def release(self, environment: ExecutionEnvironment, *, lost: bool = False) -> None:
         """Give back a lease; `lost` when the container is gone or cannot be used again."""
         with self._deciding() as todo:
-            group = self._groups.get(_key(environment.version))
+            group = self._groups.get(_key(environment.version, environment.tenant_id))
             if group is None or environment not in group.busy:
                 return  # closing has ended it
             group.busy.remove(environment)
@@ -198,7 +202,7 @@ class EnvironmentPool:
             for name, group in list(self._groups.items()):
                 if name[0] != key:
                     continue
-                group.retired = name not in kept
+                group.retired = _key(group.version) not in kept
                 if group.retired:
                     for environment in list(group.idle):
                         self._withdraw(environment, StopReason.VERSION_RETIRED, todo)
@@ -300,7 +304,7 @@ class EnvironmentPool:
 
     def _drop_if_empty(self, group: Group) -> None:
         if group.empty:
-            self._groups.pop(_key(group.version), None)
+            self._groups.pop(_key(group.version, group.tenant_id), None)
             self._starved.pop(group, None)
 
     def _all_spares(self) -> list[ExecutionEnvironment]:
@@ -329,6 +333,7 @@ class EnvironmentPool:
                 environment = self._launcher.boot(group.version, spec, self._lost)
             with self._lock:
                 environment.apply(Event.ASSIGNED)
+                environment.tenant_id = group.tenant_id
             ready = self._launcher.initialize(environment, group.version)
         except FnboxError as error:
             self._start_failed(group, environment, error)

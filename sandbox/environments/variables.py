@@ -16,7 +16,7 @@ RESPONSE_BYTES = 6 * 2**20 + 100
 
 # Whose runtime client is known to write log records, so that one of several lines stays one
 # event. Container images get no descriptor for them on AWS: there each line is an event.
-_RECORDING_RUNTIMES = ("python", "nodejs")
+_RECORDING_RUNTIMES = ("java", "nodejs", "python", "ruby")
 
 
 def configuration(

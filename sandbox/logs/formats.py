@@ -42,6 +42,7 @@ class InvocationEnd(NamedTuple):
     error_type: str | None
     produced_bytes: int
     traced: Traced | None
+    tenant_id: str | None = None
 
 
 class LogFormat(Protocol):
@@ -52,7 +53,12 @@ class LogFormat(Protocol):
     def init_end(self, at: float, end: InitEnd) -> list[bytes]: ...
 
     def start(
-        self, at: float, request_id: str, function_arn: str, traced: Traced | None
+        self,
+        at: float,
+        request_id: str,
+        function_arn: str,
+        traced: Traced | None,
+        tenant_id: str | None = None,
     ) -> bytes: ...
 
     def end(self, at: float, end: InvocationEnd) -> list[bytes]: ...
@@ -110,7 +116,14 @@ class _Text:
             )
         ]
 
-    def start(self, at: float, request_id: str, function_arn: str, traced: Traced | None) -> bytes:
+    def start(
+        self,
+        at: float,
+        request_id: str,
+        function_arn: str,
+        traced: Traced | None,
+        tenant_id: str | None = None,
+    ) -> bytes:
         return lines.start(request_id, self._version.version)
 
     def end(self, at: float, end: InvocationEnd) -> list[bytes]:
@@ -167,12 +180,20 @@ class _Json:
         )
         return [self._if(level, done), self._if(level, report)]
 
-    def start(self, at: float, request_id: str, function_arn: str, traced: Traced | None) -> bytes:
+    def start(
+        self,
+        at: float,
+        request_id: str,
+        function_arn: str,
+        traced: Traced | None,
+        tenant_id: str | None = None,
+    ) -> bytes:
         event = json_lines.start(
             at,
             request_id,
             function_arn=function_arn,
             version=self._version.version,
+            tenant_id=tenant_id,
             traced=traced,
         )
         return self._if("INFO", event)
@@ -183,6 +204,7 @@ class _Json:
         done = json_lines.runtime_done(
             at,
             end.request_id,
+            tenant_id=end.tenant_id,
             duration_ms=end.duration_ms,
             produced_bytes=end.produced_bytes,
             status=end.status,
@@ -192,6 +214,7 @@ class _Json:
         report = json_lines.report(
             at,
             end.request_id,
+            tenant_id=end.tenant_id,
             duration_ms=end.duration_ms,
             memory_size=end.memory_size,
             max_memory_used=end.max_memory_used,

@@ -65,12 +65,19 @@ def init_report(
 
 
 def start(
-    at: float, request_id: str, *, function_arn: str, version: str, traced: Traced | None
+    at: float,
+    request_id: str,
+    *,
+    function_arn: str,
+    version: str,
+    tenant_id: str | None = None,
+    traced: Traced | None,
 ) -> bytes:
     record = {
         "requestId": request_id,
         "functionArn": function_arn,
         "version": version,
+        "tenantId": tenant_id,
         "tracing": _tracing(traced),
     }
     return _event(at, "start", record)
@@ -80,6 +87,7 @@ def runtime_done(
     at: float,
     request_id: str,
     *,
+    tenant_id: str | None = None,
     duration_ms: float,
     produced_bytes: int,
     status: str,
@@ -89,6 +97,7 @@ def runtime_done(
     """`status` is success, failure (the runtime reported an error), error or timeout."""
     record = {
         "requestId": request_id,
+        "tenantId": tenant_id,
         "status": status,
         "errorType": error_type,
         "metrics": {"durationMs": _ms(duration_ms), "producedBytes": produced_bytes},
@@ -101,6 +110,7 @@ def report(
     at: float,
     request_id: str,
     *,
+    tenant_id: str | None = None,
     duration_ms: float,
     memory_size: int,
     max_memory_used: int,
@@ -119,6 +129,7 @@ def report(
     }
     record = {
         "requestId": request_id,
+        "tenantId": tenant_id,
         "metrics": _present(metrics),
         "status": status,
         "errorType": error_type,

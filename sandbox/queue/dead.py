@@ -131,7 +131,9 @@ def _revive(connection: Connection, chosen: ColumnElement[bool], now: float) -> 
         common = (_reference(row), row.request_id, row.trace_id)
         if row.target is None:
             reference, request_id, trace_id = common
-            invocation = Invocation(reference, row.body, request_id, trace_id=trace_id)
+            invocation = Invocation(
+                reference, row.body, request_id, tenant_id=row.tenant_id, trace_id=trace_id
+            )
             store.insert(connection, store.new_row(invocation, now))
         else:
             message = Message(*common, row.kind, row.target, row.body, row.attributes)

@@ -152,6 +152,7 @@ def _dead_event(event: Event, ending: Ending, now: float) -> dict[str, Any]:
         "qualifier": invocation.reference.qualifier,
         "request_id": invocation.request_id,
         "trace_id": invocation.trace_id,
+        "tenant_id": invocation.tenant_id,
         "died_at": now,
         "reason": ending.message,
         "condition": ending.condition,

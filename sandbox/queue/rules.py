@@ -13,7 +13,7 @@ import json
 from typing import NamedTuple
 
 from sandbox.catalog import Catalog
-from sandbox.errors import CallerError, Conflict, NotFound, TooManyRequests
+from sandbox.errors import CallerError, Conflict, NotFound, RecursiveInvocation, TooManyRequests
 from sandbox.invocation import Outcome
 from sandbox.names import LATEST, FunctionReference
 from sandbox.queue.store import Event
@@ -29,6 +29,8 @@ SUCCESS = "Success"
 RETRIES_EXHAUSTED = "RetriesExhausted"
 EVENT_AGE_EXCEEDED = "EventAgeExceeded"
 ZERO_RESERVED_CONCURRENCY = "ZeroReservedConcurrency"
+RECURSIVE_INVOCATION = "RecursiveInvocation"
+"""That the function has called itself too often. The name is ours: no record shows AWS's."""
 
 _STATUS = ((TooManyRequests, 429), (NotFound, 404), (Conflict, 409), (CallerError, 400))
 
@@ -146,6 +148,8 @@ def _after_error(event: Event, policy: Policy, aged: float, error: Exception) ->
     """Refusals are tried again within the event's age, but for those that would only repeat."""
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     ending = Ending(RETRIES_EXHAUSTED, event.attempts - 1, None, status, str(error))
+    if isinstance(error, RecursiveInvocation):
+        return ending._replace(condition=RECURSIVE_INVOCATION)
     if status in (400, 404):
         return ending
     delay = back_off(event.refusals)

@@ -112,6 +112,7 @@ def new_row(invocation: Invocation, now: float) -> dict[str, Any]:
         "request_id": invocation.request_id,
         "payload": bytes(invocation.payload),
         "trace_id": invocation.trace_id,
+        "tenant_id": invocation.tenant_id,
         "enqueued_at": now,
         "due_at": now,
         "attempts": 0,
@@ -138,6 +139,7 @@ def _event(row: Any, key: FunctionKey) -> Event:
         FunctionReference(key, row.qualifier),
         row.payload,
         row.request_id,
+        tenant_id=row.tenant_id,
         trace_id=row.trace_id,
     )
     return Event(row.id, invocation, row.enqueued_at, row.attempts + 1, row.refusals)

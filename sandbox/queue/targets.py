@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
+from sandbox import lineage
 from sandbox.aws.clients import AwsClients, NoEndpoint
 from sandbox.errors import Conflict, FnboxError, StorageError
 from sandbox.invocation import Invocation
@@ -79,8 +80,9 @@ class Targets:
 
     def _invoke(self, message: Message) -> None:
         reference = function_of_arn(message.target)
+        trace = message.trace_id and lineage.forwarded(message.trace_id, reference.key)
         try:
-            self._enqueue(Invocation(reference, message.body, trace_id=message.trace_id))
+            self._enqueue(Invocation(reference, message.body, trace_id=trace))
         except (Conflict, StorageError) as error:
             raise TargetDown(str(error)) from error
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sandbox.engines.images import DockerImages
 from sandbox.errors import EngineError
-from sandbox.setup import debian, recipes, wheels
+from sandbox.setup import debian, npm, recipes, wheels
 from sandbox.setup.progress import Progress
 from sandbox.setup.recipes import RECIPES, Recipe
 
@@ -36,14 +36,19 @@ def build(names: Sequence[str], images: DockerImages, progress: Progress) -> Non
     def fetch(recipe: Recipe, into: Path) -> Path:
         into.mkdir()
         with progress.step(f"packages for {recipe.name}") as step:
-            step.working("downloading from PyPI")
-            wheels.fetch(
-                root / recipe.folder / str(recipe.requirements),
-                into,
-                python=recipe.python,
-                architecture=images.architecture(),
-                output=progress.output,
-            )
+            folder = root / recipe.folder
+            if recipe.requirements:
+                step.working("downloading from PyPI")
+                wheels.fetch(
+                    folder / recipe.requirements,
+                    into,
+                    python=recipe.python,
+                    architecture=images.architecture(),
+                    output=progress.output,
+                )
+            if recipe.npm:
+                step.working("downloading from npm")
+                npm.fetch(folder / recipe.npm, into, recipe.name, images.architecture())
         return into
 
     def provide(suite: str) -> str:
@@ -52,7 +57,7 @@ def build(names: Sequence[str], images: DockerImages, progress: Progress) -> Non
 
     def make(recipe: Recipe, base: Future[str] | None, packages: Future[Path] | None) -> str:
         base_image = base.result() if base else RECIPES[recipe.base].reference
-        wheel_folder = packages.result() if packages else None
+        fetched = packages.result() if packages else None
         with progress.step(f"image {recipe.name}") as step:
 
             def output(line: str) -> None:
@@ -62,7 +67,7 @@ def build(names: Sequence[str], images: DockerImages, progress: Progress) -> Non
             step.working("building")
             try:
                 images.build(
-                    recipes.context(recipe, root, wheel_folder),
+                    recipes.context(recipe, root, fetched),
                     reference=recipe.reference,
                     inputs=inputs[recipe.name],
                     target=recipe.target,
@@ -87,7 +92,7 @@ def build(names: Sequence[str], images: DockerImages, progress: Progress) -> Non
             if recipe.base not in RECIPES:
                 running[recipe.base] = pool.submit(provide, recipe.base)
         for recipe in stale:
-            if recipe.requirements:
+            if recipe.requirements or recipe.npm:
                 packages[recipe.name] = pool.submit(fetch, recipe, Path(folder, recipe.name))
         for recipe in stale:
             running[recipe.name] = pool.submit(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import sandbox
@@ -15,7 +16,7 @@ from sandbox.errors import StartupError
 
 DEBIAN_SUITES = ("bookworm", "trixie")
 
-_NEVER = {"__pycache__", "wheels"}
+_NEVER = {"__pycache__", "packages", "wheels"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,8 @@ class Recipe:
     """Root of the build's context, among the sources."""
     files: tuple[str, ...] = ("**/*",)
     """What of the folder goes in, by glob."""
+    client: str | None = None
+    """A folder among the sources with a runtime loop of ours, which goes into `client/`."""
     target: str | None = None
     """Stage of the Dockerfile; None: the last."""
     arguments: Mapping[str, str] = field(default_factory=dict)
@@ -37,12 +40,19 @@ class Recipe:
     """A file of the folder that pins Python packages; their wheels go into `wheels/`."""
     python: str = ""
     """The Python version that the wheels are for."""
+    npm: str | None = None
+    """A file of the folder that pins npm packages; their archives go into `packages/`."""
     wanted: bool = True
     """Whether it is built when no image is named."""
 
     @property
     def reference(self) -> str:
         return f"fnbox/{self.name}:latest"
+
+    @property
+    def fetched(self) -> str:
+        """Folder of the build's context for what is fetched outside."""
+        return "wheels" if self.requirements else "packages"
 
 
 _GO = ("Dockerfile", "go.mod", "**/*.go", "golden/*")
@@ -59,6 +69,45 @@ def _python(version: str, suite: str) -> Recipe:
     )
 
 
+def _nodejs(major: int) -> Recipe:
+    return Recipe(
+        name=f"nodejs{major}.x",
+        base="nodejs-client",
+        folder="images/nodejs",
+        arguments={"MAJOR": str(major)},
+        npm="packages.json",
+        wanted=False,
+    )
+
+
+def _ruby(version: str) -> Recipe:
+    return Recipe(
+        name=f"ruby{version}",
+        base="base-trixie",
+        folder="images/ruby",
+        client="runtime/ruby",
+        arguments={"RUNTIME": f"ruby{version}"},
+        wanted=False,
+    )
+
+
+def _java(version: str, suite: str) -> Recipe:
+    return Recipe(
+        name=f"java{version}",
+        base=f"base-{suite}",
+        folder="images/java",
+        client="runtime/java",
+        arguments={"VERSION": version, "RUNTIME": f"java{version}"},
+        wanted=False,
+    )
+
+
+def _provided(system: str) -> Recipe:
+    return Recipe(
+        name=f"provided.{system}", base="base-trixie", folder="images/provided", wanted=False
+    )
+
+
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -69,6 +118,19 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(name="init", base="base-trixie", folder="runtime", files=_GO, target="init"),
         _python("3.13", "trixie"),
         _python("3.11", "bookworm"),
+        Recipe(
+            name="nodejs-client",
+            base="base-trixie",
+            folder="images/nodejs-client",
+            npm="packages.json",
+            wanted=False,
+        ),
+        *map(_nodejs, (24, 22, 20)),
+        _ruby("3.3"),
+        _java("21", "trixie"),
+        _java("17", "bookworm"),
+        replace(_java("21", "trixie"), name="java-test", target="loop"),
+        *map(_provided, ("al2023", "al2")),
         Recipe(
             name="init-lint",
             base="base-trixie",
@@ -103,6 +165,11 @@ RECIPES: Mapping[str, Recipe] = {
     )
 }
 """Every image, each after the one that it is built on."""
+
+RUNTIMES = tuple(
+    name for name in RECIPES if re.match(r"(?:java|nodejs|python|ruby)\d|provided\.", name)
+)
+"""The runtimes that fnbox makes an image of."""
 
 
 def sources() -> Path:
@@ -139,11 +206,11 @@ def inputs(recipe: Recipe, root: Path) -> str:
     return digest.hexdigest()
 
 
-def context(recipe: Recipe, root: Path, wheels: Path | None) -> bytes:
+def context(recipe: Recipe, root: Path, fetched: Path | None) -> bytes:
     """The tar that a build of the recipe is given."""
     files = list(_files(recipe, root))
-    if wheels is not None:
-        files += [(f"wheels/{path.name}", path) for path in sorted(wheels.iterdir())]
+    if fetched is not None:
+        files += [(f"{recipe.fetched}/{path.name}", path) for path in sorted(fetched.iterdir())]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, path in files:
@@ -163,6 +230,10 @@ def _files(recipe: Recipe, root: Path) -> Iterator[tuple[str, Path]]:
         name = path.relative_to(folder)
         if not _NEVER.intersection(name.parts):
             yield name.as_posix(), path
+    if recipe.client:
+        client = root / recipe.client
+        for path in sorted(path for path in client.rglob("*") if path.is_file()):
+            yield f"client/{path.relative_to(client).as_posix()}", path
 
 
 def _mode(path: Path) -> int:

@@ -49,6 +49,8 @@ class Scenario:
     event: bytes = b'{"a": 1}'
     logging: Mapping[str, str] = field(default_factory=dict)
     """What LoggingConfig says beside the log group."""
+    tenant: str | None = None
+    """Whose call it is; the function isolates tenants when it is somebody's."""
     after: str = field(default="")
     """The payload of the invocation after this one, with the event `"again"`; empty: as this."""
 
@@ -80,6 +82,7 @@ JSON_INIT_START = platform_event(
     '"instanceMaxMemory":134217728',
 )
 JSON_START = platform_event("start", '"requestId":"ID","functionArn":"ARN","version":"$LATEST"')
+TENANT = '"tenantId":"blue @ 1"'
 METRICS = (
     '"metrics":{"durationMs":N,"billedDurationMs":N,"memorySizeMB":128,"maxMemoryUsedMB":N,'
     '"initDurationMs":N}'
@@ -389,6 +392,25 @@ SCENARIOS = [
         function_error=None,
         logging={"LogFormat": "JSON", "SystemLogLevel": "DEBUG"},
         after='{"a": 1}',
+    ),
+    Scenario(
+        "JSON: a tenant's call",
+        "def handler(event, context):\n    return context.tenant_id\n",
+        {FrameKind.INVOKE: lambda invoke: [result(invoke, b'"blue @ 1"')]},
+        '"blue @ 1"',
+        (
+            JSON_INIT_START,
+            *json_init('"success"'),
+            platform_event(
+                "start", f'"requestId":"ID","functionArn":"ARN","version":"$LATEST",{TENANT}'
+            ),
+            json_done('"success"').replace('"ID"', f'"ID",{TENANT}'),
+            json_report('"success"').replace('"ID"', f'"ID",{TENANT}'),
+        ),
+        function_error=None,
+        logging={"LogFormat": "JSON", "SystemLogLevel": "DEBUG"},
+        tenant="blue @ 1",
+        after='"blue @ 1"',
     ),
     Scenario(
         "JSON: a timeout, of which only warnings are wanted",

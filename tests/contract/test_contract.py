@@ -17,6 +17,8 @@ from tests.support.scripted_init import boot
 
 Invoke = Callable[[Invocation], Outcome]
 
+_TENANCY = {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}
+
 PLATFORM = re.compile(r"(?:INIT_START|INIT_REPORT|START|END|REPORT) |user:|{")
 # A traceback's last line has no end: what the platform says next follows on it.
 UNENDED = re.compile(r"(?<=[^\n])(?=(?:END|INIT_REPORT) )")
@@ -39,7 +41,7 @@ def lines_of(outcome: Outcome, request_id: str) -> tuple[str, ...]:
 
 
 def check(scenario: Scenario, invoke: Invoke, reference: FunctionReference) -> None:
-    first = Invocation(reference, scenario.event)
+    first = Invocation(reference, scenario.event, tenant_id=scenario.tenant)
     outcome = invoke(first)
     payload = bytes(outcome.payload).decode().replace(first.request_id, "ID")
     assert payload == scenario.payload
@@ -48,7 +50,7 @@ def check(scenario: Scenario, invoke: Invoke, reference: FunctionReference) -> N
     assert lines_of(outcome, first.request_id) == scenario.log
 
     event = scenario.event if scenario.after == scenario.payload else b'"again"'
-    again = Invocation(reference, event)
+    again = Invocation(reference, event, tenant_id=scenario.tenant)
     outcome = invoke(again)
     payload = bytes(outcome.payload).decode().replace(again.request_id, "ID")
     assert payload == (scenario.after or scenario.payload)
@@ -92,6 +94,7 @@ def deploy(control_plane: ControlPlane, scenario: Scenario, number: int) -> Func
             "Role": "arn:aws:iam::000000000000:role/any",
             "Timeout": scenario.timeout,
             "LoggingConfig": scenario.logging,
+            **(_TENANCY if scenario.tenant else {}),
             "Code": {"ZipFile": package.getvalue()},
         },
     )

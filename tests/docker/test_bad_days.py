@@ -121,12 +121,21 @@ def test_a_container_that_is_killed_is_replaced(start: Start) -> None:
     assert elapsed < 20
 
 
-def test_an_image_that_is_missing_is_named_with_the_command_that_builds_it(start: Start) -> None:
-    function = start().deploy(SLEEP, Runtime="python3.12")
-    status, text, _ = refused(function.instance, function.name)
-    assert status == 502
-    assert "fnbox/python3.12:latest is missing" in text
-    assert "fnbox images build" in text
+def test_a_runtime_without_an_image_is_refused_and_told_what_to_do(start: Start) -> None:
+    instance = start(substitute_runtimes=0)
+    with pytest.raises(ClientError) as caught:
+        instance.deploy(SLEEP, Runtime="python3.12")
+    error = caught.value.response["Error"]
+    assert error["Code"] == "InvalidParameterValueException"
+    assert "fnbox/python3.12:latest is missing" in error["Message"]
+    assert "docker pull" in error["Message"]
+
+
+def test_the_nearest_version_stands_in_for_a_runtime_and_the_log_says_so(start: Start) -> None:
+    source = "import sys\ndef handler(event, context): return sys.version_info[:2]"
+    function = start().deploy(source, Runtime="python3.12")
+    assert function.invoke().document == [3, 13]
+    assert "no image of python3.12 is here; python3.13 runs it instead" in function.log()
 
 
 # fnbox itself

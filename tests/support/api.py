@@ -49,6 +49,8 @@ class EchoService:
         self.invoked: list[Invocation] = []
         self.enqueued: list[Invocation] = []
         self.checked: list[FunctionReference] = []
+        self.tenants: list[str | None] = []
+        """Of what was checked."""
         self.outcome: Outcome | None = None
         self.failure: BaseException | None = None
         self.pieces: list[bytes] | None = None
@@ -75,8 +77,9 @@ class EchoService:
         self.enqueued.append(invocation)
         self._fail()
 
-    def check(self, reference: FunctionReference) -> None:
+    def check(self, reference: FunctionReference, tenant_id: str | None = None) -> None:
         self.checked.append(reference)
+        self.tenants.append(tenant_id)
         self._fail()
 
     def _fail(self) -> None:
@@ -97,6 +100,8 @@ class Api:
     waiting: list[tuple[FunctionKey, str]] = field(default_factory=list)
     """Versions that wait for `settle`."""
     images: dict[str, str] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    """Runtimes without an image."""
 
     @property
     def client(self) -> Client:
@@ -190,6 +195,7 @@ def open_api(
     service = service or EchoService()
     waiting: list[tuple[FunctionKey, str]] = []
     images: dict[str, str] = {}
+    missing: set[str] = set()
     events, outbox = EventQueue(catalog.database, clock), Outbox(catalog.database, clock)
     dead_events = DeadEvents(catalog.database, clock, events, outbox)
 
@@ -197,6 +203,10 @@ def open_api(
         if uri not in images:
             raise ImageMissing(f"no image {uri}")
         return images[uri]
+
+    def check_runtime(runtime: str) -> None:
+        if runtime in missing:
+            raise ImageMissing(f"the image of {runtime} is missing: build it")
 
     services = Services(
         settings=Settings(state_dir=folder, **settings),
@@ -208,11 +218,12 @@ def open_api(
         metrics=Metrics(),
         activate=lambda key, version: waiting.append((key, version)),
         image_id=image_id,
+        check_runtime=check_runtime,
         clients=clients or AwsClients({}),
         companion=companion,
     )
     parts = (catalog, service, clock, events, outbox)
-    return Api(create_app(services), *parts, waiting, images)
+    return Api(create_app(services), *parts, waiting, images, missing)
 
 
 def zip_bytes(files: Mapping[str, str] | None = None) -> bytes:

@@ -51,7 +51,10 @@ def package(files: Mapping[str, str | bytes] | str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            entry = zipfile.ZipInfo(name)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o755 << 16
+            archive.writestr(entry, content)
     return buffer.getvalue()
 
 
@@ -70,11 +73,11 @@ def environment(**settings: object) -> dict[str, str]:
     }
 
 
-def docker(*arguments: str) -> str:
+def docker(*arguments: str, seconds: float = 60) -> str:
     """What a `docker` command prints."""
     variables = os.environ | {"DOCKER_HOST": Settings.load().docker_host}
     done = subprocess.run(
-        ["docker", *arguments], env=variables, capture_output=True, text=True, timeout=60
+        ["docker", *arguments], env=variables, capture_output=True, text=True, timeout=seconds
     )
     assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
     return done.stdout.strip()
@@ -150,9 +153,17 @@ class Function:
 
     def update(self, files: Mapping[str, str | bytes] | str) -> None:
         """Replace the code, and wait until that is done."""
-        client = self.instance.client
-        client.update_function_code(FunctionName=self.name, ZipFile=package(files))
-        client.get_waiter("function_updated_v2").wait(FunctionName=self.name, WaiterConfig=_SOON)
+        self.instance.client.update_function_code(FunctionName=self.name, ZipFile=package(files))
+        self._updated()
+
+    def configure(self, **members: Any) -> None:
+        """Change the configuration, and wait until that is done."""
+        self.instance.client.update_function_configuration(FunctionName=self.name, **members)
+        self._updated()
+
+    def _updated(self) -> None:
+        waiter = self.instance.client.get_waiter("function_updated_v2")
+        waiter.wait(FunctionName=self.name, WaiterConfig=_SOON)
 
     def publish(self) -> str:
         version: str = self.instance.client.publish_version(FunctionName=self.name)["Version"]
@@ -308,18 +319,22 @@ class Instance:
     def deploy(
         self, files: Mapping[str, str | bytes] | str, name: str | None = None, **members: Any
     ) -> Function:
-        """Create a function, `handler.handler` on python3.13, and wait until it is Active."""
+        """Create a function, `handler.handler` on python3.13, and wait until it is Active.
+
+        Members that are None are left out.
+        """
         name = name or f"function-{len(self.functions)}"
+        members = {
+            "FunctionName": name,
+            "Role": ROLE,
+            "Runtime": "python3.13",
+            "Handler": "handler.handler",
+            "Code": {"ZipFile": package(files)},
+            "Timeout": 30,
+            **members,
+        }
         self.client.create_function(
-            **{
-                "FunctionName": name,
-                "Role": ROLE,
-                "Runtime": "python3.13",
-                "Handler": "handler.handler",
-                "Code": {"ZipFile": package(files)},
-                "Timeout": 30,
-                **members,
-            }
+            **{member: value for member, value in members.items() if value is not None}
         )
         self.client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig=_SOON)
         function = Function(self, name)

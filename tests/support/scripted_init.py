@@ -86,7 +86,7 @@ DEFAULT: dict[FrameKind, Reaction] = {
     FrameKind.KILL: killed,
 }
 
-SPEC = ContainerSpec(image="sha256:0", code=None, tmp_mib=512)
+SPEC = ContainerSpec(image="sha256:0", code=None, whole=False, tmp_mib=512)
 LIMITS = ResourceLimits(memory_bytes=128 * MIB, nano_cpus=10**9, cpu_shares=74)
 
 _numbers = itertools.count(1)

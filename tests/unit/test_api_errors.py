@@ -137,7 +137,8 @@ def test_an_error_becomes_its_answer(
     answered, headers, content = error_reply(error, "the-id", MODEL.errors)
     assert answered == status
     assert json.loads(content) == body
-    assert dict(headers) == {
+    retry = {"Retry-After": "1"} if status == 429 else {}
+    assert dict(headers) == retry | {
         "Content-Type": "application/json",
         "x-amzn-RequestId": "the-id",
         "x-amzn-ErrorType": name,

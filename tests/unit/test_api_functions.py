@@ -652,6 +652,38 @@ def test_concurrency_is_reserved_read_and_released(api: Api, client: Any) -> Non
     assert without(client.get_function_concurrency(FunctionName="f")) == {}
 
 
+def test_a_recursion_config_is_read_and_put(api: Api, client: Any) -> None:
+    create(api)
+    assert client.get_function_recursion_config(FunctionName="f")["RecursiveLoop"] == "Terminate"
+    for wanted in ("Allow", "Terminate"):
+        put = client.put_function_recursion_config(FunctionName=ARN, RecursiveLoop=wanted)
+        assert put["RecursiveLoop"] == wanted
+        assert client.get_function_recursion_config(FunctionName="f")["RecursiveLoop"] == wanted
+    path = f"/2024-08-31/functions/f{'{}'}/recursion-config"
+    for name, body, expected in (
+        ("", {"RecursiveLoop": "Never"}, (400, "ValidationException")),
+        ("", {}, (400, "ValidationException")),
+        (":1", {"RecursiveLoop": "Allow"}, (400, "ValidationException")),
+        ("2", {"RecursiveLoop": "Allow"}, (404, "ResourceNotFoundException")),
+    ):
+        assert error_of(api.request("PUT", path.format(name), body))[:2] == expected
+    assert refused(lambda: client.get_function_recursion_config(FunctionName="g"))[0] == 404
+
+
+def test_tenant_isolation_is_said_at_creation_and_stays(api: Api, client: Any) -> None:
+    tenancy = {"TenantIsolationMode": "PER_TENANT"}
+    assert create(api, TenancyConfig=tenancy)["TenancyConfig"] == tenancy
+    client.update_function_configuration(FunctionName="f", Timeout=9)
+    api.settle()
+    found = client.publish_version(FunctionName="f")
+    assert (found["Timeout"], found["TenancyConfig"]) == (9, tenancy)
+    snap_start = {"ApplyOn": "PublishedVersions"}
+    status, name, _ = refused(lambda: create(api, "g", TenancyConfig=tenancy, SnapStart=snap_start))
+    assert (status, name) == (400, "InvalidParameterValueException")
+    body = body_of_create(FunctionName="h", TenancyConfig={"TenantIsolationMode": "NONE"})
+    assert error_of(api.request("POST", FUNCTIONS, body))[:2] == (400, "ValidationException")
+
+
 def test_what_terraform_asks_of_a_function(api: Api, client: Any) -> None:
     create(api, Publish=True)
     assert client.get_function(FunctionName="f")["Configuration"]["State"] == "Active"

@@ -45,7 +45,7 @@ def test_a_result_comes_back_byte_for_byte_with_the_headers_of_the_api(api: Api)
         api.service.invoked[0].request_id
     )
     assert re.fullmatch(
-        r"root=1-[0-9a-f]{8}-[0-9a-f]{24};parent=[0-9a-f]{16};sampled=0",
+        r"root=1-[0-9a-f]{8}-[0-9a-f]{24};parent=[0-9a-f]{16};sampled=0;lineage=1:03574033:0",
         headers.pop("X-Amzn-Trace-Id"),
     )
     assert headers == {
@@ -235,11 +235,63 @@ def test_a_callers_request_id_and_trace_are_kept(api: Api) -> None:
     trace = f"Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:a87bd80c:1"
     answer = api.invoke(headers={"x-amzn-RequestId": request_id, "X-Amzn-Trace-Id": trace})
     assert answer.headers["x-amzn-RequestId"] == request_id
+    # after which comes the function that is called
     assert answer.headers["X-Amzn-Trace-Id"] == (
-        f"root={ROOT};parent=53995c3f42cd8ad8;sampled=1;lineage=1:a87bd80c:1"
+        f"root={ROOT};parent=53995c3f42cd8ad8;sampled=1;lineage=1:a87bd80c:1|1:03574033:0"
     )
     invocation = api.service.invoked[0]
-    assert (invocation.request_id, invocation.trace_id) == (request_id, trace)
+    assert (invocation.request_id, invocation.trace_id) == (request_id, f"{trace}|1:03574033:0")
+
+
+def test_an_answer_names_its_trace_also_when_the_call_was_refused(api: Api) -> None:
+    trace = f"Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=1"
+    answer = api.invoke("f:1", headers={"X-Amzn-Trace-Id": trace}, query="Qualifier=2")
+    assert answer.status_code == 400
+    assert answer.headers["X-Amzn-Trace-Id"] == f"root={ROOT};parent=53995c3f42cd8ad8;sampled=1"
+
+
+def test_the_tenant_that_is_named_is_whose_call_it_is(api: Api) -> None:
+    client: Any = api.boto()
+    for kind in ("RequestResponse", "Event", "DryRun"):
+        client.invoke(FunctionName="f", InvocationType=kind, TenantId="Blue @ 1")
+    client.invoke_with_response_stream(FunctionName="f", TenantId="green")
+    client.invoke(FunctionName="f")
+    asked = [*api.service.invoked, *api.service.enqueued]
+    assert [call.tenant_id for call in asked] == ["Blue @ 1", "green", None, "Blue @ 1"]
+    assert api.service.tenants == ["Blue @ 1"]
+
+
+def test_the_cognito_identity_that_a_caller_stands_for_is_passed_on(api: Api) -> None:
+    given = '{ "cognitoIdentityPoolId": "p", "cognitoIdentityId": "i", "more": 1 }'
+    api.invoke(headers={"X-Fnbox-Cognito-Identity": given})
+    api.invoke(headers={"X-Fnbox-Cognito-Identity": given, "X-Amz-Invocation-Type": "Event"})
+    assert api.service.invoked[0].cognito_identity == (
+        '{"cognitoIdentityId":"i","cognitoIdentityPoolId":"p"}'
+    )
+    assert api.service.enqueued[0].cognito_identity is None
+
+
+@pytest.mark.parametrize(
+    "text", ["i", "[]", "{}", '{"cognitoIdentityId":"i"}', "7", "null", "[" * 9000]
+)
+def test_a_cognito_identity_that_is_none_is_refused(api: Api, text: str) -> None:
+    status, name, body = error_of(api.invoke(headers={"X-Fnbox-Cognito-Identity": text}))
+    assert (status, name) == (400, "InvalidRequestContentException")
+    assert body["message"].startswith("X-Fnbox-Cognito-Identity must be a JSON object")
+
+
+def test_a_call_in_a_loop_is_refused_with_the_message_in_capitals(api: Api) -> None:
+    api.service.failure = errors.RecursiveInvocation("again")
+    assert error_of(api.invoke()) == (
+        400,
+        "RecursiveInvocationException",
+        {"Type": "User", "Message": "again"},
+    )
+
+
+def test_a_throttle_says_when_to_try_again(api: Api) -> None:
+    api.service.failure = errors.TooManyRequests("ConcurrentInvocationLimitExceeded")
+    assert api.invoke().headers["Retry-After"] == "1"
 
 
 def test_a_request_id_that_is_no_uuid_is_refused(api: Api) -> None:
@@ -384,6 +436,7 @@ def test_invoke_async_is_an_event(api: Api, slash: str) -> None:
     event = api.service.enqueued[0]
     assert (event.reference.arn, event.payload) == (f"{ARN}:prod", b"[1]")
     assert event.request_id == answer.headers["x-amzn-RequestId"]
+    assert re.fullmatch(r"Root=.*;Sampled=0;Lineage=1:03574033:0", event.trace_id or "")
 
 
 @pytest.mark.parametrize(

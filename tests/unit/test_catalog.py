@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -664,3 +665,42 @@ def test_changes_at_once_are_all_made(ready: Catalog) -> None:
         thread.join()
     assert len(ready.functions(KEY.account, KEY.region)) == 9
     assert len(ready.tags(ref())) == 8
+
+
+def test_what_becomes_of_a_function_that_calls_itself_is_kept(tmp_path: Path) -> None:
+    catalog = Catalog.open(tmp_path, clock=FakeClock())
+    image = {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
+    catalog.create_function(KEY, image)
+    assert catalog.function(KEY).recursive_loop == "Terminate"
+    catalog.put_recursive_loop(KEY, "Allow")
+    catalog.close()
+    again = Catalog.open(tmp_path, clock=FakeClock())
+    assert again.function(KEY).recursive_loop == "Allow"
+    with pytest.raises(NotFound):
+        again.put_recursive_loop(KEY._replace(name="none"), "Allow")
+    again.close()
+
+
+def test_what_functions_reserve_is_known_in_sum_by_account_and_region(tmp_path: Path) -> None:
+    catalog = Catalog.open(tmp_path, clock=FakeClock())
+    other, elsewhere = KEY._replace(name="other"), KEY._replace(region="eu-west-1")
+    image = {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
+    for key, reserved in ((KEY, 5), (other, 7), (elsewhere, 11)):
+        catalog.create_function(key, image)
+        catalog.put_concurrency(key, reserved)
+    assert catalog.reserved(KEY.account, KEY.region) == 12
+    with pytest.raises(CallerError, match=re.escape("below its minimum value of [100].")):
+        catalog.put_concurrency(KEY, 6, most=12)
+    catalog.put_concurrency(KEY, 4, most=12)
+    catalog.put_concurrency(other, 8, most=12)
+    catalog.put_concurrency(other, 0, most=1)
+    catalog.put_concurrency(other, 3)
+    catalog.put_concurrency(KEY, None)
+    assert catalog.reserved(KEY.account, KEY.region) == 3
+    catalog.close()
+    again = Catalog.open(tmp_path, clock=FakeClock())
+    assert again.reserved(KEY.account, KEY.region) == 3
+    again.delete_function(other)
+    assert again.reserved(KEY.account, KEY.region) == 0
+    assert again.reserved(KEY.account, "eu-west-1") == 11
+    again.close()

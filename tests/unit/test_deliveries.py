@@ -251,7 +251,10 @@ def test_a_function_is_invoked_inside_fnbox() -> None:
     [invocation] = accepted
     key = FunctionKey("111122223333", "eu-west-1", "next")
     assert invocation.reference == FunctionReference(key, "prod")
-    assert (invocation.payload, invocation.trace_id) == (b'{"a":1}', "Root=1")
+    assert (invocation.payload, invocation.trace_id) == (
+        b'{"a":1}',
+        "Root=1;Lineage=1:aa64d701:0",
+    )
 
 
 def test_a_function_that_cannot_take_it_now_may_later() -> None:

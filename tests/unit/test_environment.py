@@ -80,7 +80,13 @@ def test_the_first_invocation_reports_the_init_and_shows_its_output() -> None:
 
 def test_an_event_is_delivered_with_what_the_caller_sent() -> None:
     environment, init, _ = started()
-    invocation = make_invocation(b'{"a":1}', trace_id="Root=1-2-3", client_context='{"c":1}')
+    invocation = make_invocation(
+        b'{"a":1}',
+        trace_id="Root=1-2-3",
+        client_context='{"c":1}',
+        cognito_identity='{"i":1}',
+        tenant_id="blue",
+    )
     assert environment.invoke(invocation).payload == b'{"a":1}'
     meta = init.received[-1].meta
     assert meta["requestId"] == invocation.request_id
@@ -88,6 +94,9 @@ def test_an_event_is_delivered_with_what_the_caller_sent() -> None:
         meta["invokedFunctionArn"] == "arn:aws:lambda:us-east-1:000000000000:function:my-function"
     )
     assert (meta["traceId"], meta["clientContext"]) == ("Root=1-2-3", '{"c":1}')
+    assert (meta["cognitoIdentity"], meta["tenantId"]) == ('{"i":1}', "blue")
+    environment.invoke(make_invocation())
+    assert not {"clientContext", "cognitoIdentity", "tenantId"} & init.received[-1].meta.keys()
     environment.close()
 
 

@@ -53,6 +53,17 @@ def test_start_is_as_in_a_capture():
     )
 
 
+def test_events_of_a_tenants_invocation_name_the_tenant():
+    format_ = log_format(json_version(SystemLogLevel="DEBUG"), STREAM)
+    events = [
+        format_.start(AT, ID, ARN, None, "blue"),
+        *format_.end(AT, end()._replace(tenant_id="blue")),
+    ]
+    records = [json.loads(event)["record"] for event in events]
+    assert [list(record)[:2] for record in records[1:]] == [["requestId", "tenantId"]] * 2
+    assert [record["tenantId"] for record in records] == ["blue"] * 3
+
+
 def test_start_of_a_traced_invocation_names_the_trace():
     event = json_lines.start(AT, ID, function_arn=ARN, version="1", traced=TRACED)
     assert json.loads(event)["record"]["tracing"] == {"type": "X-Amzn-Trace-Id", "value": TRACE}

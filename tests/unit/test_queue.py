@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -16,7 +17,7 @@ import pytest
 
 from sandbox.catalog.database import Database
 from sandbox.clock import FakeClock
-from sandbox.errors import EngineUnavailable, NotFound, TooManyRequests
+from sandbox.errors import EngineUnavailable, NotFound, RecursiveInvocation, TooManyRequests
 from sandbox.invocation import Invocation, Outcome
 from sandbox.metrics import Metrics
 from sandbox.names import FunctionKey, FunctionReference
@@ -117,7 +118,7 @@ def idle(dispatcher: Dispatcher) -> bool:
 
 
 def test_an_event_comes_back_as_it_was_put(queue: EventQueue, clock: FakeClock) -> None:
-    put = invocation(payload=b"\x00\xff{}", qualifier="prod")
+    put = replace(invocation(payload=b"\x00\xff{}", qualifier="prod"), tenant_id="blue")
     queue.put(put)
     [event], next_due = queue.lease(KEY, 10)
     assert event == Event(event.id, put, clock.wall(), attempts=1, refusals=0)
@@ -607,6 +608,30 @@ def test_a_function_that_may_not_run_at_all_ends_its_events_at_once(
     }
 
 
+def test_an_event_of_a_loop_is_told_and_not_tried_again(
+    queue: EventQueue,
+    outbox: Outbox,
+    runner: Runner,
+    policies: Policies,
+    dispatch: Callable[..., Dispatcher],
+) -> None:
+    policies.now = Policy(on_failure=TOPIC, dead_letter=QUEUE)
+    runner.answers = [RecursiveInvocation("too often")]
+    queue.put(invocation())
+    dispatch()
+    until(lambda: queue.count() == 0)
+    assert len(runner.ran) == 1
+    [told], _ = outbox.lease(TOPIC, 9)
+    record = json.loads(told.message.body)
+    context = record["requestContext"]
+    assert (context["condition"], context["approximateInvokeCount"]) == ("RecursiveInvocation", 0)
+    assert "responseContext" not in record
+    [letter], _ = outbox.lease(QUEUE, 9)
+    assert letter.message.body == b"{}"
+    assert letter.message.attributes["ErrorCode"] == "400"
+    assert letter.message.attributes["ErrorMessage"] == "too often"
+
+
 def test_a_success_is_told_and_leaves_no_dead_letter(
     queue: EventQueue,
     outbox: Outbox,
@@ -631,7 +656,7 @@ def test_a_failure_that_nobody_is_told_of_is_a_dead_event(
 ) -> None:
     policies.now = Policy(retries=0, on_success=TOPIC)
     runner.answers = failing(1)
-    put = invocation(payload=b'"a"', qualifier="1")
+    put = replace(invocation(payload=b'"a"', qualifier="1"), tenant_id="blue")
     queue.put(put)
     dispatch()
     until(lambda: queue.count() == 0)

@@ -9,10 +9,17 @@ from typing import Any
 
 import pytest
 
-from sandbox.catalog import Catalog
+from sandbox.catalog import Catalog, Version
 from sandbox.clock import FakeClock
-from sandbox.errors import EngineUnavailable, FnboxError, TooManyRequests
+from sandbox.errors import (
+    CallerError,
+    EngineUnavailable,
+    FnboxError,
+    RecursiveInvocation,
+    TooManyRequests,
+)
 from sandbox.invocation import Invocation, Outcome
+from sandbox.lineage import RUNS, forwarded
 from sandbox.metrics import Metrics
 from sandbox.names import LATEST, FunctionKey, FunctionReference
 from sandbox.service import InvokeService
@@ -29,12 +36,15 @@ class Environment:
         self.gate.set()
         self.function_error: str | None = None
         self.refusal: FnboxError | None = None
+        self.tenants: list[str | None] = []
+        """Whose calls have come."""
 
     # as the pool
 
-    def lease(self, *_: Any) -> Environment:
+    def lease(self, version: Version, timeout: float, tenant_id: str | None) -> Environment:
         if self.refusal:
             raise self.refusal
+        self.tenants.append(tenant_id)
         return self
 
     def release(self, *_: Any, lost: bool) -> None:
@@ -85,8 +95,9 @@ def service(catalog: Catalog, environment: Environment, metrics: Metrics) -> Inv
     )
 
 
-def call(name: str = "f") -> Invocation:
-    return Invocation(FunctionReference(FunctionKey(ACCOUNT, "us-east-1", name), None), b"{}")
+def call(name: str = "f", **members: Any) -> Invocation:
+    reference = FunctionReference(FunctionKey(ACCOUNT, "us-east-1", name), None)
+    return Invocation(reference, b"{}", **members)
 
 
 def reason(service: InvokeService, name: str) -> str:
@@ -95,23 +106,93 @@ def reason(service: InvokeService, name: str) -> str:
     return caught.value.members["Reason"]
 
 
-def test_calls_are_refused_beyond_what_is_reserved_and_beyond_the_account(
+class Running:
+    """Calls that run until the block ends."""
+
+    def __init__(self, service: InvokeService, environment: Environment) -> None:
+        self.service = service
+        self.environment = environment
+        self.threads: list[threading.Thread] = []
+
+    def begin(self, *names: str) -> None:
+        for name in names:
+            key = FunctionKey(ACCOUNT, "us-east-1", name)
+            expected = self.service._running[key] + 1
+            thread = threading.Thread(target=self.service.invoke, args=(call(name),))
+            thread.start()
+            self.threads.append(thread)
+            until(lambda key=key, expected=expected: self.service._running[key] == expected)
+
+    def __enter__(self) -> Running:
+        self.environment.gate.clear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.environment.gate.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_calls_are_refused_beyond_what_is_reserved_and_beyond_what_is_not(
     service: InvokeService, catalog: Catalog, environment: Environment
 ) -> None:
     catalog.put_concurrency(FunctionKey(ACCOUNT, "us-east-1", "f"), 1)
-    environment.gate.clear()
-    threads = [
-        threading.Thread(target=service.invoke, args=(call(name),)) for name in ("f", "g", "g")
-    ]
-    for number, thread in enumerate(threads, 1):
-        thread.start()
-        until(lambda number=number: service._running[ACCOUNT] == number)
-    assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
-    assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
-    environment.gate.set()
-    for thread in threads:
-        thread.join()
+    with Running(service, environment) as running:
+        running.begin("f", "g", "g")
+        assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
+        assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
     assert service.invoke(call("f")).payload == b"{}"
+    assert not service._running
+    assert not any(service._sharing.values())
+
+
+def test_what_one_function_reserves_others_cannot_use_even_when_it_is_free(
+    service: InvokeService, catalog: Catalog, environment: Environment
+) -> None:
+    key = FunctionKey(ACCOUNT, "us-east-1", "f")
+    catalog.put_concurrency(key, 2)
+    with Running(service, environment) as running:
+        running.begin("g")
+        assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
+        running.begin("f", "f")
+        catalog.put_concurrency(key, 1)
+        running.begin("g")
+        assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
+        assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    catalog.delete_function(key)
+    with Running(service, environment) as running:
+        running.begin("g", "g", "g")
+
+
+def test_a_call_that_ends_after_its_function_has_reserved_frees_what_it_held(
+    service: InvokeService, catalog: Catalog, environment: Environment
+) -> None:
+    with Running(service, environment) as running:
+        running.begin("f")
+        catalog.put_concurrency(FunctionKey(ACCOUNT, "us-east-1", "f"), 1)
+        assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
+    assert not service._running
+    assert not any(service._sharing.values())
+    service.invoke(call("f"))
+
+
+def test_accounts_and_regions_do_not_share_their_concurrency(
+    service: InvokeService, catalog: Catalog, environment: Environment
+) -> None:
+    elsewhere = FunctionKey(ACCOUNT, "eu-west-1", "f")
+    catalog.create_function(
+        elsewhere, {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
+    )
+    catalog.activate(elsewhere, LATEST)
+    with Running(service, environment) as running:
+        running.begin("g", "g", "g")
+        assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
+        called = threading.Thread(
+            target=service.invoke, args=(Invocation(FunctionReference(elsewhere, None), b"{}"),)
+        )
+        called.start()
+        until(lambda: service._running[elsewhere] == 1)
+        running.threads.append(called)
 
 
 def test_a_function_that_reserves_nothing_runs_nothing(
@@ -121,6 +202,67 @@ def test_a_function_that_reserves_nothing_runs_nothing(
     assert reason(service, "f") == "ReservedFunctionConcurrentInvocationLimitExceeded"
     catalog.put_concurrency(FunctionKey(ACCOUNT, "us-east-1", "f"), None)
     service.invoke(call("f"))
+
+
+@pytest.fixture
+def isolated(catalog: Catalog) -> str:
+    """A function whose tenants do not share environments."""
+    key = FunctionKey(ACCOUNT, "us-east-1", "isolated")
+    image = {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
+    catalog.create_function(key, image | {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}})
+    catalog.activate(key, LATEST)
+    return "isolated"
+
+
+def test_a_tenant_is_named_exactly_when_the_function_isolates_them(
+    service: InvokeService, environment: Environment, isolated: str
+) -> None:
+    service.invoke(call())
+    service.invoke(call(isolated, tenant_id="blue"))
+    assert environment.tenants == [None, "blue"]
+    missing = (
+        "The invoked function is enabled with tenancy configuration. "
+        "Add a valid tenant ID in your request and try again."
+    )
+    for wrong, message in (
+        (call(isolated), missing),
+        (call(tenant_id="blue"), "The invoked function is not enabled with tenancy configuration."),
+    ):
+        for way in (
+            service.invoke,
+            service.stream,
+            service.enqueue,
+            lambda asked: service.check(asked.reference, asked.tenant_id),
+        ):
+            with pytest.raises(CallerError) as caught:
+                way(wrong)
+            assert caught.value.code == "InvalidParameterValueException"
+            assert caught.value.message.startswith(message)
+    assert environment.tenants == [None, "blue"]
+
+
+def in_chain(name: str, before: int) -> Invocation:
+    """A call in a chain in which the function has run so often."""
+    trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0"
+    key = FunctionKey(ACCOUNT, "us-east-1", name)
+    for _ in range(before + 1):
+        trace = forwarded(trace, key)
+    return call(name, trace_id=trace)
+
+
+def test_a_function_is_stopped_in_a_loop_unless_that_is_allowed(
+    service: InvokeService, catalog: Catalog
+) -> None:
+    service.invoke(in_chain("f", RUNS - 1))
+    with pytest.raises(RecursiveInvocation):
+        service.invoke(in_chain("f", RUNS))
+    with pytest.raises(RecursiveInvocation):
+        service.stream(in_chain("f", RUNS + 1))
+    service.enqueue(in_chain("f", RUNS))  # it is accepted; its run is refused
+    catalog.put_recursive_loop(FunctionKey(ACCOUNT, "us-east-1", "f"), "Allow")
+    service.invoke(in_chain("f", 10 * RUNS))
+    assert not service._running
+    assert not any(service._sharing.values())
 
 
 def test_calls_are_counted_by_how_they_ended(

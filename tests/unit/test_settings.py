@@ -83,7 +83,6 @@ def test_endpoints_are_also_known_by_the_variables_of_the_sdks() -> None:
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({"FNBOX_AWS": "yes"}, "FNBOX_AWS='yes' cannot be used: expected true or false"),
         ({"FNBOX_PORT": "many"}, "FNBOX_PORT='many' cannot be used"),
         ({"FNBOX_RUNTIME_IMAGES": "python3.9"}, "FNBOX_RUNTIME_IMAGES='python3.9' cannot be used"),
         ({"LAMBDA_KEEPALIVE_MS": "long"}, "LAMBDA_KEEPALIVE_MS: "),

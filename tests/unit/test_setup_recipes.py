@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
 from pathlib import Path
@@ -98,7 +99,8 @@ def test_a_context_holds_the_wheels_and_keeps_what_is_executable(
     (wheels / "a-1-py3-none-any.whl").write_bytes(b"wheel")
     (root / "images" / "base" / "__pycache__").mkdir()
     (root / "images" / "base" / "__pycache__" / "x.pyc").write_bytes(b"")
-    content = recipes.context(RECIPES["base-trixie"], root, wheels)
+    recipe = dataclasses.replace(RECIPES["base-trixie"], requirements="requirements.txt")
+    content = recipes.context(recipe, root, wheels)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         modes = {member.name: member.mode for member in archive}
     assert modes == {
@@ -106,3 +108,20 @@ def test_a_context_holds_the_wheels_and_keeps_what_is_executable(
         "lambda-entrypoint.sh": 0o755,
         "wheels/a-1-py3-none-any.whl": 0o644,
     }
+
+
+def test_a_runtime_loop_of_ours_goes_beside_what_the_image_has(root: Path) -> None:
+    (root / "runtime" / "loop").mkdir(parents=True)
+    (root / "runtime" / "loop" / "loop.rb").write_text("loop {}")
+    recipe = dataclasses.replace(RECIPES["base-trixie"], client="runtime/loop")
+    with tarfile.open(fileobj=io.BytesIO(recipes.context(recipe, root, None))) as archive:
+        assert "client/loop.rb" in archive.getnames()
+    before = recipes.inputs(recipe, root)
+    (root / "runtime" / "loop" / "loop.rb").write_text("loop { puts }")
+    assert recipes.inputs(recipe, root) != before
+
+
+def test_every_runtime_that_can_be_built_is_known_by_its_name() -> None:
+    assert "nodejs24.x" in recipes.RUNTIMES
+    assert "provided.al2023" in recipes.RUNTIMES
+    assert not {"init", "nodejs-client", "base-trixie"} & set(recipes.RUNTIMES)

@@ -26,7 +26,8 @@ def configured(**members: object) -> dict:
         ({"Runtime": "python3.13"}, True),
         ({"Runtime": "nodejs22.x"}, True),
         ({"Runtime": "provided.al2023"}, False),
-        ({"Runtime": "java21"}, False),
+        ({"Runtime": "java21"}, True),
+        ({"Runtime": "dotnet8"}, False),
         ({"Runtime": None, "PackageType": "Image"}, False),
     ],
 )

@@ -1,0 +1,58 @@
+"""Images and binaries that tests have built, in the way users do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support.instance import ROOT, docker, environment
+
+_BUILD_SECONDS = 900
+_GO = """FROM fnbox/init-test
+WORKDIR /function
+COPY main.go .
+RUN printf 'module function\\n\\ngo 1.19\\n' >go.mod && go build -o /package/bootstrap .
+"""
+# For the oldest Java that we have a runtime of.
+_JAVA = """FROM fnbox/java-test
+COPY *.java /function/
+RUN javac -encoding UTF-8 --release 17 -cp /build/core -d /package /function/*.java
+"""
+
+
+def ensure(*names: str) -> None:
+    """Build images of ours that are missing or outdated."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sandbox", "images", "build", *names],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def compiled(sources: Mapping[str, str], folder: Path) -> dict[str, str | bytes]:
+    """The package of a Go program, `bootstrap`, or of Java classes, each in its own folder.
+
+    Compiled with the toolchain that our own images are built with.
+    """
+    go = "main.go" in sources
+    dockerfile = _GO if go else _JAVA
+    for name, content in {**sources, "Dockerfile": dockerfile}.items():
+        (folder / name).write_text(content)
+    ensure("init-test" if go else "java-test")
+    image = docker("build", "--quiet", "--force-rm", str(folder), seconds=_BUILD_SECONDS)
+    try:
+        container = docker("create", image, "true")
+        try:
+            docker("cp", f"{container}:/package", str(folder))
+        finally:
+            docker("rm", container)
+    finally:
+        docker("rmi", image)
+    files = (path for path in (folder / "package").rglob("*") if path.is_file())
+    return {path.relative_to(folder / "package").as_posix(): path.read_bytes() for path in files}
