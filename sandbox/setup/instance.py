@@ -49,7 +49,7 @@ def up(settings: Settings, options: Sequence[str], progress: Progress) -> None:
                 "give the --port that it was started with, or run `fnbox down` first"
             )
         if settings.aws and "s3" not in health.get("services", ()):
-            raise StartupError("fnbox runs without --aws: run `fnbox down` first")
+            raise StartupError("the control plane runs without --aws: run `fnbox down` first")
 
 
 def _start(settings: Settings, options: Sequence[str]) -> None:
