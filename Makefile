@@ -50,7 +50,7 @@ lock: venv
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet pip-tools
 	$(COMPILE) --output-file requirements.lock pyproject.toml
-	$(COMPILE) --extra aws --extra dev --build-deps-for editable --constraint requirements.lock \
+	$(COMPILE) --extra dev --build-deps-for editable --constraint requirements.lock \
 		--output-file requirements-dev.lock pyproject.toml
 	$(COMPILE) --output-file images/python/requirements.txt images/python/requirements.in
 

@@ -266,6 +266,7 @@ func midway(req *request, meta resultMeta, payload []byte) (resultMeta, []byte) 
 // conclude ends the invocation with a RESULT, after all output that came before.
 func (s *supervisor) conclude(r *run, meta resultMeta, payload []byte) {
 	r.drain()
+	s.segments.drain()
 	_, meta.MaxMemoryBytes = s.meter.sample()
 	s.mu.Lock()
 	r.current = nil

@@ -88,6 +88,9 @@ type (
 	chunkMeta struct {
 		ContentType string `json:"contentType,omitempty"`
 	}
+	segmentMeta struct {
+		Dropped int `json:"dropped,omitempty"`
+	}
 	exitedMeta struct {
 		Generation     int     `json:"generation"`
 		Cause          string  `json:"cause"`

@@ -23,6 +23,7 @@ const (
 	kindResult      = 133
 	kindExited      = 134
 	kindChunk       = 135
+	kindSegment     = 136
 )
 
 const (
@@ -57,7 +58,7 @@ func readFrame(r io.Reader) (frame, error) {
 	}
 	kind := header[0]
 	toInit := kind >= kindConfigure && kind <= kindMore
-	fromInit := kind >= kindHello && kind <= kindChunk
+	fromInit := kind >= kindHello && kind <= kindSegment
 	metaSize := binary.BigEndian.Uint32(header[4:])
 	payloadSize := binary.BigEndian.Uint32(header[8:])
 	switch {

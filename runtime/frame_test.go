@@ -57,8 +57,8 @@ func TestGoldenFramesAreReadAndWrittenAsTheyAre(t *testing.T) {
 		}
 		kinds[want.Kind] = true
 	}
-	if len(kinds) != 12 {
-		t.Errorf("golden frames of %d kinds, not 12", len(kinds))
+	if len(kinds) != 13 {
+		t.Errorf("golden frames of %d kinds, not 13", len(kinds))
 	}
 }
 
@@ -88,7 +88,7 @@ func TestMetasAreThoseOfTheGoldenFrames(t *testing.T) {
 		kindConfigure: &configureMeta{}, kindStart: &startMeta{}, kindInvoke: &invokeMeta{},
 		kindKill: &killMeta{}, kindHello: &helloMeta{}, kindInitialized: &initializedMeta{},
 		kindLog: &logMeta{}, kindInitError: &initErrorMeta{}, kindResult: &resultMeta{}, kindExited: &exitedMeta{},
-		kindMore: &moreMeta{}, kindChunk: &chunkMeta{},
+		kindMore: &moreMeta{}, kindChunk: &chunkMeta{}, kindSegment: &segmentMeta{},
 	}
 	for _, want := range readGolden(t).Frames {
 		meta := metas[want.Kind]

@@ -45,5 +45,8 @@ func serve(address string) error {
 		fmt.Fprintln(os.Stderr, "init:", err)
 		os.Exit(1)
 	})
+	if err := s.segments.listen(daemonAddress); err != nil {
+		return err
+	}
 	return s.serve()
 }

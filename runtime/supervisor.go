@@ -25,6 +25,7 @@ type supervisor struct {
 	arrivals syscall.RawConn // the listener's socket
 	abandon  func(error)     // ends the process: the platform's side is broken
 	meter    *meter
+	segments *segments
 	deaths   chan os.Signal
 
 	mu       sync.Mutex
@@ -71,6 +72,9 @@ func newSupervisor(conn net.Conn, listener net.Listener, abandon func(error)) *s
 	s := &supervisor{listener: listener, abandon: abandon, meter: newMeter(),
 		deaths: watchChildren()}
 	s.channel = newChannel(conn, abandon)
+	s.segments = &segments{send: func(meta segmentMeta, data []byte) {
+		s.channel.send(kindSegment, meta, data)
+	}}
 	s.watch = time.AfterFunc(time.Hour, s.look)
 	s.watch.Stop()
 	return s
@@ -226,6 +230,7 @@ func (s *supervisor) invoke(inv *invocation) error {
 		return fmt.Errorf("%w: an INVOKE during an invocation", errProtocol)
 	}
 	r.current = inv
+	s.segments.allow()
 	s.advance(r)
 	return nil
 }
@@ -310,6 +315,7 @@ func (s *supervisor) end(r *run) {
 	s.mu.Unlock()
 	r.served.Wait()
 	r.drain()
+	s.segments.drain()
 	r.output.close()
 	_, peak := s.meter.sample()
 	kernelKills := s.meter.oomKills()

@@ -33,6 +33,8 @@ from sandbox.service import InvokeService
 from sandbox.settings import Settings
 from sandbox.setup.recipes import RUNTIMES
 from sandbox.state import instance_id
+from sandbox.traces import otlp
+from sandbox.traces.store import Traces
 
 _EVENT_SECONDS = 10.0
 """What runs for an event may take so long after SIGTERM; then the event runs again later."""
@@ -85,6 +87,20 @@ class ControlPlane:
             free_mib=free_memory_mib,
         )
         metrics = Metrics()
+        self._export: otlp.OtlpExport | None = None
+        if url := otlp.check(settings.otlp_endpoint):
+            self._export = export = otlp.OtlpExport(url)
+            export.start()
+            metrics.counter(
+                "fnbox_otlp_dropped", "Traces that were not sent", lambda: export.dropped
+            )
+        traces = Traces(
+            clock,
+            count=settings.traces,
+            max_bytes=settings.trace_bytes,
+            on_end=None if self._export is None else self._export.put,
+        )
+        metrics.gauge("fnbox_traces", "Traces that are kept", lambda: len(traces))
         database = self.catalog.database
         events = EventQueue(database, clock)
         outbox = Outbox(database, clock)
@@ -96,6 +112,7 @@ class ControlPlane:
             pool=self.pool,
             put_event=events.put,
             metrics=metrics,
+            traces=traces,
             wait_timeout=settings.wait_timeout,
             account_concurrency=settings.account_concurrency,
         )
@@ -141,9 +158,10 @@ class ControlPlane:
                 logs=self.logs,
                 dead_events=dead_events,
                 metrics=metrics,
+                traces=traces,
                 activate=self.service.activate,
                 image_id=lambda uri: engine.image(uri).id,
-                check_runtime=launcher.check,
+                check_runtime=launcher.check_runtime,
                 clients=clients,
                 companion=self._companion.connect if self._companion else None,
             )
@@ -162,6 +180,8 @@ class ControlPlane:
             self._companion.close()
         self.pool.close()
         self._scheduler.close()
+        if self._export is not None:
+            self._export.close()
         self.logs.close()
         self.catalog.close()
 

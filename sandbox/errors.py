@@ -40,6 +40,10 @@ class NotFound(CallerError):
     code = "ResourceNotFoundException"
 
 
+class CodeSigningConfigNotFound(CallerError):
+    code = "CodeSigningConfigNotFoundException"
+
+
 class Conflict(CallerError):
     code = "ResourceConflictException"
 
@@ -50,6 +54,12 @@ class PreconditionFailed(CallerError):
 
 class AccessDenied(CallerError):
     code = "AccessDeniedException"
+
+
+class PolicyTooLong(CallerError):
+    """A resource policy is over 20 KB."""
+
+    code = "PolicyLengthExceededException"
 
 
 class RequestTooLarge(CallerError):

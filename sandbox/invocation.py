@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sandbox.names import FunctionReference
+from sandbox.traces.record import Trace
 
 LOG_TAIL_BYTES = 4096
 STREAM_BYTES = 200 * 2**20
@@ -36,6 +37,7 @@ class Invocation:
     """As the function is called with it: `Root=…;Parent=…;Sampled=…;Lineage=…`."""
     stream: ResponseStream | None = None
     """Where the response goes as it comes; None: it comes whole, in the Outcome."""
+    trace: Trace = field(default_factory=Trace, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

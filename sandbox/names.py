@@ -12,6 +12,8 @@ from typing import NamedTuple
 from sandbox.errors import CallerError, NotFound
 
 LATEST = "$LATEST"
+LATEST_PUBLISHED = "$LATEST.PUBLISHED"
+"""The version without a number: what was published last with `PublishTo`."""
 
 _NAME = re.compile(
     r"(?:arn:(?P<partition>aws[a-zA-Z-]*)?:lambda:)?"

@@ -25,6 +25,7 @@ from sandbox.aws import extra
 from sandbox.errors import StartupError
 from sandbox.settings import Settings
 from sandbox.state import StateLock
+from sandbox.traces import otlp
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -48,6 +49,7 @@ def serve(settings: Settings, ready_fd: int | None = None) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if settings.aws:
         extra.check()
+    otlp.check(settings.otlp_endpoint)
     lock = StateLock(settings.state_dir)
     listener = _listen(settings)
     with lock:

@@ -21,6 +21,7 @@ from sandbox.errors import (
     Conflict,
     EngineError,
     FnboxError,
+    ImageMissing,
     NotFound,
     RecursiveInvocation,
     TooManyRequests,
@@ -29,6 +30,7 @@ from sandbox.invocation import Invocation, Outcome, ResponseStream
 from sandbox.lineage import RUNS, runs_before
 from sandbox.metrics import Metrics
 from sandbox.names import FunctionKey, FunctionReference
+from sandbox.traces.store import Traces
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class InvokeService:
         pool: EnvironmentPool,
         put_event: Callable[[Invocation], None],
         metrics: Metrics,
+        traces: Traces,
         wait_timeout: float,
         account_concurrency: int,
     ) -> None:
@@ -72,6 +75,7 @@ class InvokeService:
         self._pool = pool
         self._put_event = put_event
         self._metrics = metrics
+        self._traces = traces
         self._wait_timeout = wait_timeout
         self._account_concurrency = account_concurrency
         self._running: Counter[FunctionKey] = Counter()
@@ -83,13 +87,14 @@ class InvokeService:
     def invoke(self, invocation: Invocation) -> Outcome:
         """Run an invocation and wait for its end.
 
-        Raises NotFound, Conflict while the function is Pending, CallerError for a tenant too
-        many or too few, RecursiveInvocation, TooManyRequests,
+        Raises NotFound, Conflict while the function is Pending or Failed, CallerError for a
+        tenant too many or too few, RecursiveInvocation, TooManyRequests,
         EngineError when no container can be had, EnvironmentFailed when one broke.
         """
         metrics = self._metrics
         try:
-            outcome = self._run(invocation)
+            with self._traces.of(invocation):
+                outcome = self._run(invocation)
         except TooManyRequests:
             metrics.throttles.inc()
             raise
@@ -107,6 +112,8 @@ class InvokeService:
     def _run(self, invocation: Invocation) -> Outcome:
         version = self._active(invocation.reference, invocation.tenant_id)
         with self._admitted(invocation):
+            invocation.trace.version = version.version
+            invocation.trace.routed = self._traces.now()
             environment = self._pool.lease(version, self._wait_timeout, invocation.tenant_id)
             lost = True
             try:
@@ -140,8 +147,11 @@ class InvokeService:
 
     def enqueue(self, invocation: Invocation) -> None:
         """Accept an event; returns when it is on disk. Raises NotFound, Conflict, CallerError."""
-        self._active(invocation.reference, invocation.tenant_id)
-        self._put_event(invocation)
+        invocation.trace.accepted = True
+        with self._traces.of(invocation):
+            self._active(invocation.reference, invocation.tenant_id)
+            invocation.trace.routed = self._traces.now()
+            self._put_event(invocation)
         self._metrics.events_accepted.inc()
 
     def check(self, reference: FunctionReference, tenant_id: str | None = None) -> None:
@@ -160,7 +170,7 @@ class InvokeService:
             self._catalog.activate(key, version)
 
     def _activate(self, key: FunctionKey, version: str) -> None:
-        self._catalog.activate(key, version)
+        self._catalog.activate(key, version, self._failure(key, version))
         with self._settled:
             self._settled.notify_all()
         try:
@@ -170,19 +180,34 @@ class InvokeService:
         except EngineError as error:
             _LOGGER.warning("%s cannot run yet: %s", key.qualified(version), error)
 
+    def _failure(self, key: FunctionKey, version: str) -> tuple[str, str] | None:
+        """Why a creation or update cannot be completed: its reason's code and text.
+
+        An image that is gone stays so; a runtime's can still be built, and an engine started.
+        """
+        try:
+            found = self._catalog.version(FunctionReference(key, version))
+            if found.package_type == "Image":
+                self._pool.check(found)
+        except ImageMissing:
+            return "ImageDeleted", f"Source image {found.image_uri} does not exist."
+        except (NotFound, EngineError):
+            return None
+        return None
+
     def _active(self, reference: FunctionReference, tenant_id: str | None) -> Version:
         version = self._catalog.resolve(reference)
-        if version.state == "Pending":
+        if version.state != "Active":
             with self._settled:
                 self._settled.wait_for(
                     lambda: self._catalog.resolve(reference).state != "Pending",
                     _ACTIVATION_SECONDS,
                 )
             version = self._catalog.resolve(reference)
-            if version.state == "Pending":
+            if version.state != "Active":
                 raise Conflict(
                     "The operation cannot be performed at this time. "
-                    "The function is currently in the following state: Pending"
+                    f"The function is currently in the following state: {version.state}"
                 )
         if version.tenant_isolation != (tenant_id is not None):
             raise CallerError(_TENANT_MISSING if tenant_id is None else _TENANT_TOO_MANY)

@@ -143,6 +143,15 @@ class Settings:
     log_bytes: int = _setting(
         64 * 2**20, "bytes of log kept for each function; the oldest go first"
     )
+    traces: int = _setting(1000, "traces of invocations kept in memory; the oldest go first")
+    trace_bytes: int = _setting(
+        16 * 2**20, "bytes of them, with what functions send to X-Ray; the oldest go first"
+    )
+    otlp_endpoint: str = _setting(
+        "",
+        "OpenTelemetry collector that traces are sent to, as `http://127.0.0.1:4318`; needs the "
+        "extra `otlp`",
+    )
     log_level: str = _setting("INFO", "level of the control plane's own log")
 
     @classmethod

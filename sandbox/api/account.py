@@ -20,6 +20,7 @@ def get_account_settings(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """Of the caller's account in the caller's region."""
     account, region = call.context.account, call.context.region
     functions = call.services.catalog.functions(account, region)
+    layers = call.services.catalog.layers.layers(account, region)
     concurrency = call.services.settings.account_concurrency
     reserved = call.services.catalog.reserved(account, region)
     return {
@@ -36,7 +37,8 @@ def get_account_settings(call: Call, members: dict[str, Any]) -> dict[str, Any]:
                 for function in functions
                 for version in function.versions.values()
                 if version.code is not None
-            ),
+            )
+            + sum(version.code.size for layer in layers for version in layer.versions.values()),
             "FunctionCount": len(functions),
         },
     }

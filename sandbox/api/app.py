@@ -22,6 +22,7 @@ from flask import Flask, Response, jsonify, request, send_file
 from werkzeug.exceptions import HTTPException
 
 import sandbox
+from sandbox.api.context import RECEIVED
 from sandbox.api.dispatch import Dispatch, request_target
 from sandbox.api.elsewhere import destination
 from sandbox.api.errors import Body, Reply
@@ -32,7 +33,9 @@ from sandbox.api.logs import logs_blueprint
 from sandbox.api.model import load
 from sandbox.api.passing_on import PassingOn
 from sandbox.api.services import Services
+from sandbox.api.traces import traces_blueprint
 from sandbox.catalog import Code
+from sandbox.clock import Clock
 from sandbox.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -73,6 +76,7 @@ def create_app(services: Services) -> Flask:
     # before the catch-all, which would take its `POST /`
     app.register_blueprint(logs_blueprint(services.logs, services.settings))
     app.register_blueprint(events_blueprint(services.dead_events, services.settings))
+    app.register_blueprint(traces_blueprint(services.traces))
 
     @app.get("/_fnbox/metrics")
     def metrics() -> Response:
@@ -97,7 +101,9 @@ def create_app(services: Services) -> Flask:
             return lambda_api()
         return reply(dispatch.failed())  # Flask has logged what was raised
 
-    app.wsgi_app = ShortWay(app.wsgi_app, dispatch, others)  # type: ignore[method-assign]
+    app.wsgi_app = ShortWay(  # type: ignore[method-assign]
+        app.wsgi_app, dispatch, others, services.clock
+    )
     return app
 
 
@@ -105,12 +111,16 @@ class ShortWay:
     """Answers Invoke and its kin itself, has `others` answer what is for another service, and
     hands everything else to `further`."""
 
-    def __init__(self, further: WSGIApplication, dispatch: Dispatch, others: PassingOn) -> None:
+    def __init__(
+        self, further: WSGIApplication, dispatch: Dispatch, others: PassingOn, clock: Clock
+    ) -> None:
         self._further = further
         self._dispatch = dispatch
         self._others = others
+        self._now = clock.monotonic
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[RECEIVED] = self._now()
         found = self._dispatch.route(environ)
         if found is None or found[0].name not in INVOKE:
             path, _ = request_target(environ)

@@ -24,6 +24,9 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TRACE_ROOT = re.compile(r"1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
 _TRACE_PARENT = re.compile(r"[0-9a-fA-F]{16}")
 
+RECEIVED = "fnbox.received"
+"""Member of the WSGI environment: when the request came, in `clock.monotonic()`."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
@@ -107,6 +110,11 @@ def read_trace(header: str | None) -> str:
     if lineage and lineage.isascii() and lineage.isprintable():
         trace += f";Lineage={lineage}"
     return trace
+
+
+def parent_of(trace: str) -> str:
+    """The Parent in a trace that `read_trace` has made."""
+    return trace.partition(";Parent=")[2][:16]
 
 
 def answer_trace(trace: str) -> str:

@@ -18,6 +18,7 @@ from sandbox.api import (
     event_configs,
     functions,
     invoke,
+    layers,
     recursion,
     tags,
     versions,
@@ -52,6 +53,7 @@ OPERATIONS: dict[str, Implementation] = {
     **account.OPERATIONS,
     **event_configs.OPERATIONS,
     **recursion.OPERATIONS,
+    **layers.OPERATIONS,
 }
 
 Found = tuple[Operation, list[str]]

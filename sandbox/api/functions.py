@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 from typing import Any
 
 from sandbox.api.code import with_zip
@@ -15,14 +16,18 @@ from sandbox.api.rules import (
     unqualified_key,
 )
 from sandbox.api.services import Call, Implementation
-from sandbox.catalog import Version
+from sandbox.catalog import Code, Version
+from sandbox.catalog.documents import listed
+from sandbox.catalog.records import version_order
 from sandbox.errors import CallerError, EngineError, ImageMissing, NotFound
-from sandbox.names import LATEST, FunctionKey
+from sandbox.names import FunctionKey
 
 PAGE = 50
 CODE_PATH = "/_fnbox/code"
 
-log = logging.getLogger(__name__)
+_ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
@@ -33,6 +38,7 @@ def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     version = call.services.catalog.create_function(
         key, members, image_id=_image_id(call, members["Code"].get("ImageUri"))
     )
+    _compare_architecture(version)
     settle(call, key)
     return dict(version.configuration)
 
@@ -55,14 +61,23 @@ def get_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
 
 def _code_location(call: Call, version: Version) -> dict[str, Any]:
     if version.code is not None:
-        return {
-            "RepositoryType": "S3",
-            # whoever knows the package's SHA-256 has seen the package or its configuration
-            "Location": f"{call.context.base_url}{CODE_PATH}/{version.code.sha256}.zip",
-        }
+        location = code_url(call, version.code)
+        return {"RepositoryType": "S3", "Location": location, **version.source}
     uri = version.image_uri or ""
-    resolved = f"{uri}@{version.image_id}" if version.image_id else uri
+    resolved = f"{_repository(uri)}@{version.image_id}" if version.image_id else uri
     return {"RepositoryType": "ECR", "ImageUri": uri, "ResolvedImageUri": resolved}
+
+
+def _repository(uri: str) -> str:
+    """An image's name without tag and digest."""
+    name = uri.partition("@")[0]
+    repository, _, tag = name.rpartition(":")
+    return repository if repository and "/" not in tag else name
+
+
+def code_url(call: Call, code: Code) -> str:
+    """Where a package can be had: whoever knows its SHA-256 has seen it or its configuration."""
+    return f"{call.context.base_url}{CODE_PATH}/{code.sha256}.zip"
 
 
 def get_function_configuration(call: Call, members: dict[str, Any]) -> dict[str, Any]:
@@ -80,13 +95,12 @@ def list_functions(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     found, more = page(versions, _place, members, highest=PAGE)
     # a list shows every version under its qualified ARN only when versions were asked for
     qualified = members.get("FunctionVersion") == "ALL"
-    documents = [version.described(version.version if qualified else None) for version in found]
-    return {"Functions": documents, **more}
+    shown = [listed(version.described(version.version if qualified else None)) for version in found]
+    return {"Functions": shown, **more}
 
 
 def _place(version: Version) -> list[Any]:
-    number = 0 if version.version == LATEST else int(version.version)
-    return [version.key.name, number]
+    return [version.key.name, version_order(version.version)]
 
 
 def update_function_code(call: Call, members: dict[str, Any]) -> dict[str, Any]:
@@ -95,13 +109,14 @@ def update_function_code(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     version = call.services.catalog.update_code(
         key, with_zip(call, members), image_id=_image_id(call, members.get("ImageUri"))
     )
+    _compare_architecture(version)
     settle(call, key)
     return dict(version.configuration)
 
 
 def update_function_configuration(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
-    check_update_configuration(call.services.catalog.function(key).latest.package_type, members)
+    check_update_configuration(call.services.catalog.function(key).latest.configuration, members)
     _check_runtime(call, members.get("Runtime"))
     version = call.services.catalog.update_configuration(key, members)
     settle(call, key)
@@ -144,7 +159,21 @@ def _check_runtime(call: Call, runtime: str | None) -> None:
     except ImageMissing as error:
         raise CallerError(str(error)) from error
     except EngineError as error:
-        log.warning("whether %s can run is unknown: %s", runtime, error)
+        _LOGGER.warning("whether %s can run is unknown: %s", runtime, error)
+
+
+def _compare_architecture(version: Version) -> None:
+    """Say so when a function is not for this machine.
+
+    It is accepted all the same: most packages are not compiled, and a template that says arm64
+    should deploy on every developer's machine. What is compiled fails to load, and says why.
+    """
+    wanted = version.configuration["Architectures"][0]
+    if wanted != _ARCHITECTURE:
+        _LOGGER.warning(
+            "%s is for %s, this machine is %s: what is compiled in it may not run here",
+            *(version.key.arn, wanted, _ARCHITECTURE),
+        )
 
 
 def _image_id(call: Call, uri: str | None) -> str | None:

@@ -13,13 +13,15 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from sandbox.api import eventstream
-from sandbox.api.context import answer_trace, read_trace
+from sandbox.api.context import RECEIVED, answer_trace, parent_of, read_trace
 from sandbox.api.payload import check_json
 from sandbox.api.services import Call, Implementation
-from sandbox.errors import CallerError, FnboxError, InvalidRequestContent
+from sandbox.errors import CallerError, FnboxError, InvalidRequestContent, NotFound
 from sandbox.invocation import Invocation, Outcome, ResponseStream
 from sandbox.lineage import forwarded
 from sandbox.names import parse_reference
@@ -40,7 +42,7 @@ log = logging.getLogger(__name__)
 def invoke(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """RequestResponse (200), Event (202) or DryRun (204)."""
     call.headers.append(("x-amzn-Remapped-Content-Length", "0"))
-    invocation = read_invocation(call, members)
+    invocation = sampled(call, read_invocation(call, members))
     kind = members.get("InvocationType", "RequestResponse")
     if kind == "DryRun":
         call.services.service.check(invocation.reference, invocation.tenant_id)
@@ -63,7 +65,7 @@ def invoke(call: Call, members: dict[str, Any]) -> dict[str, Any]:
 
 def invoke_with_response_stream(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """RequestResponse (200, events as the function makes them) or DryRun (204)."""
-    invocation = read_invocation(call, members)
+    invocation = sampled(call, read_invocation(call, members))
     if members.get("InvocationType") == "DryRun":
         call.services.service.check(invocation.reference, invocation.tenant_id)
         return {"StatusCode": 204}
@@ -142,6 +144,24 @@ def read_invocation(call: Call, members: dict[str, Any]) -> Invocation:
         tenant_id=members.get("TenantId"),
         trace_id=trace,
     )
+
+
+def sampled(call: Call, invocation: Invocation) -> Invocation:
+    """Note what the request says of its trace. One of a function with active tracing is sampled,
+    unless the caller has decided: each, where AWS takes one a second and 5 % of the others."""
+    environ, reference = call.context.environ, invocation.reference
+    header: str = environ.get("HTTP_X_AMZN_TRACE_ID") or ""
+    trace_id = invocation.trace_id or ""
+    invocation.trace.received = environ.get(RECEIVED)
+    invocation.trace.parent_given = parent_of(trace_id) in header
+    if "sampled=" in header.lower():
+        return invocation
+    with suppress(NotFound):  # which the service says better
+        if call.services.catalog.version(reference).active_tracing:
+            trace_id = trace_id.replace(";Sampled=0", ";Sampled=1")
+            call.headers[-1] = ("X-Amzn-Trace-Id", answer_trace(trace_id))
+            return replace(invocation, trace_id=trace_id)
+    return invocation
 
 
 def invoke_async(call: Call, members: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sandbox.api.services import Call
 from sandbox.api.validation import sentence
-from sandbox.errors import CallerError
+from sandbox.errors import CallerError, CodeSigningConfigNotFound
 from sandbox.names import FunctionKey, FunctionReference, parse_reference
 
 SUPPORTED_RUNTIMES = (
@@ -46,7 +46,6 @@ RESERVED_VARIABLES = frozenset(
 ENVIRONMENT_BYTES = 4096
 NAME_LENGTH = 64
 TAG_LIMIT = 50
-LAYER_LIMIT = 5
 
 # The model also admits what only Lambda Managed Instances may have.
 _HIGHEST = {"Timeout": ("timeout", 900), "MemorySize": ("memorySize", 10240)}
@@ -92,6 +91,11 @@ def check_create(key: FunctionKey, members: Mapping[str, Any]) -> None:
     if "TenancyConfig" in members and members.get("SnapStart", {}).get("ApplyOn", "None") != "None":
         # no capture shows AWS's text
         raise CallerError("SnapStart is not supported for functions with tenant isolation.")
+    if "CodeSigningConfigArn" in members:  # there are none here
+        raise CodeSigningConfigNotFound(
+            "The code signing configuration cannot be found. Check that the provided configuration "
+            f"is not deleted: {members['CodeSigningConfigArn']}."
+        )
     check_configuration(members)
 
 
@@ -136,8 +140,9 @@ def check_update_code(package_type: str, members: Mapping[str, Any]) -> None:
     check_source(members)
 
 
-def check_update_configuration(package_type: str, members: Mapping[str, Any]) -> None:
-    """The rules for UpdateFunctionConfiguration on a function of the given PackageType."""
+def check_update_configuration(current: Mapping[str, Any], members: Mapping[str, Any]) -> None:
+    """The rules for UpdateFunctionConfiguration on a function with the given configuration."""
+    package_type = current["PackageType"]
     if package_type == "Image" and not {"Runtime", "Handler", "Layers"}.isdisjoint(members):
         raise CallerError(
             "Please don't provide Handler or Runtime or Layer when the intended function "
@@ -145,7 +150,10 @@ def check_update_configuration(package_type: str, members: Mapping[str, Any]) ->
         )
     if package_type == "Zip" and "ImageConfig" in members:
         raise CallerError("Please don't provide ImageConfig for functions of packageType Zip.")
-    check_configuration(members)
+    if "DurableConfig" in members and "DurableConfig" not in current:
+        # no capture shows AWS's text
+        raise CallerError("DurableConfig can only be given when a function is created.")
+    check_configuration(members, current["LoggingConfig"]["LogFormat"])
 
 
 def check_source(code: Mapping[str, Any]) -> None:
@@ -161,8 +169,8 @@ def check_source(code: Mapping[str, Any]) -> None:
         raise CallerError("Please provide S3Key with S3Bucket.")  # the text is ours
 
 
-def check_configuration(members: Mapping[str, Any]) -> None:
-    """The rules that hold for a configuration whenever it is set."""
+def check_configuration(members: Mapping[str, Any], log_format: str = "Text") -> None:
+    """The rules that hold for a configuration whenever it is set; `log_format`: what it has."""
     if "Runtime" in members:
         check_runtime(members["Runtime"])
     for member, (path, limit) in _HIGHEST.items():
@@ -175,16 +183,11 @@ def check_configuration(members: Mapping[str, Any]) -> None:
     check_variables(members.get("Environment", {}).get("Variables", {}))
     logging = members.get("LoggingConfig", {})
     has_level = not {"ApplicationLogLevel", "SystemLogLevel"}.isdisjoint(logging)
-    if has_level and logging.get("LogFormat") != "JSON":
+    if has_level and logging.get("LogFormat", log_format) != "JSON":
         raise CallerError(
             'LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from your '
             'request or change the LogFormat to "Json" and try again.'
         )
-    layers = members.get("Layers", ())
-    if len(layers) > LAYER_LIMIT:
-        raise CallerError(f"Cannot reference more than {LAYER_LIMIT} layers.")
-    if layers:
-        raise CallerError(f"Layer version {layers[0]} does not exist.")
 
 
 def check_dead_letter(arn: str | None) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sandbox.logs import LogStore
     from sandbox.metrics import Metrics
     from sandbox.queue import DeadEvents
+    from sandbox.traces.store import Traces
 
 
 class Invoking(Protocol):
@@ -48,6 +49,7 @@ class Services:
     logs: LogStore
     dead_events: DeadEvents
     metrics: Metrics
+    traces: Traces
     activate: Callable[[FunctionKey, str], None]
     """Called after a version was created or changed: ends its Pending or InProgress in the
     background, through `catalog.activate`. Must return at once."""

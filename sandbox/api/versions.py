@@ -9,7 +9,8 @@ from sandbox.api.paging import page
 from sandbox.api.rules import reference_of, unqualified_key
 from sandbox.api.services import Call, Implementation
 from sandbox.catalog import Version
-from sandbox.names import LATEST
+from sandbox.catalog.documents import listed
+from sandbox.catalog.records import version_order
 
 PAGE = 50
 
@@ -27,11 +28,11 @@ def list_versions_by_function(call: Call, members: dict[str, Any]) -> dict[str, 
     key, _ = reference_of(call, members)
     versions = list(call.services.catalog.function(key).versions.values())
     found, more = page(versions, _place, members, highest=PAGE)
-    return {"Versions": [version.described(version.version) for version in found], **more}
+    return {"Versions": [listed(version.described(version.version)) for version in found], **more}
 
 
 def _place(version: Version) -> list[Any]:
-    return [0 if version.version == LATEST else int(version.version)]
+    return [version_order(version.version)]
 
 
 OPERATIONS: dict[str, Implementation] = {

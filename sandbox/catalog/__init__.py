@@ -2,6 +2,19 @@
 
 from sandbox.catalog.catalog import Catalog
 from sandbox.catalog.code_store import CodeStore
+from sandbox.catalog.layers import Layer, LayerKey, Layers, LayerVersion
 from sandbox.catalog.records import Alias, Code, EventInvokeConfig, Function, Version
 
-__all__ = ["Alias", "Catalog", "Code", "CodeStore", "EventInvokeConfig", "Function", "Version"]
+__all__ = [
+    "Alias",
+    "Catalog",
+    "Code",
+    "CodeStore",
+    "EventInvokeConfig",
+    "Function",
+    "Layer",
+    "LayerKey",
+    "LayerVersion",
+    "Layers",
+    "Version",
+]

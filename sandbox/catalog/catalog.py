@@ -19,16 +19,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox.catalog import documents, event_configs, routing, storage
-from sandbox.catalog.code_store import CodeStore
+from sandbox.catalog import documents, event_configs, publication, routing, storage
+from sandbox.catalog.code_store import CodeStore, recount
 from sandbox.catalog.database import Database
-from sandbox.catalog.package import S3_ZIPPED_LIMIT, ZIPPED_LIMIT
+from sandbox.catalog.layers import Layers, check_size
+from sandbox.catalog.package import zipped_limit
+from sandbox.catalog.preconditions import (
+    check_revision,
+    existing,
+    not_found,
+    refuse_busy,
+    refuse_existing,
+    updatable,
+)
 from sandbox.catalog.records import Alias, Code, Function, Version
 from sandbox.catalog.reservations import reserving
 from sandbox.catalog.snapshot import Snapshot
 from sandbox.clock import Clock
-from sandbox.errors import CallerError, Conflict, NotFound, PreconditionFailed
-from sandbox.names import LATEST, FunctionKey, FunctionReference
+from sandbox.errors import CallerError, Conflict, NotFound
+from sandbox.names import LATEST, LATEST_PUBLISHED, FunctionKey, FunctionReference
 
 Request = Mapping[str, Any]
 F = TypeVar("F", Function, Function | None)
@@ -55,6 +64,7 @@ class Catalog:
         self._packages: Counter[str] = Counter()
         for function in self._snapshot.functions.values():
             self._packages.update(_packages(function))
+        self.layers = Layers(database, code, clock, self._packages, self._writing)
         code.collect(self._packages)
 
     @classmethod
@@ -96,7 +106,7 @@ class Catalog:
                 return function.serving
             if qualifier in function.versions:
                 return function.versions[qualifier]
-        raise _not_found(reference.key, qualifier)
+        raise not_found(reference.key, qualifier)
 
     def version(self, reference: FunctionReference) -> Version:
         """The version that a question is about, for an alias its main one; else NotFound.
@@ -110,13 +120,13 @@ class Catalog:
             name = alias.function_version if alias else qualifier or LATEST
             if name in function.versions:
                 return function.versions[name]
-        raise _not_found(key, qualifier)
+        raise not_found(key, qualifier)
 
     def function(self, key: FunctionKey) -> Function:
         """NotFound when there is none."""
         function = self._snapshot.functions.get(key)
         if function is None:
-            raise _not_found(key)
+            raise not_found(key)
         return function
 
     def functions(self, account: str, region: str) -> list[Function]:
@@ -163,21 +173,27 @@ class Catalog:
         is the engine's id of that image.
         Raises Conflict, CallerError or RequestTooLarge for a package that cannot be used.
         """
-        _refuse_existing(self._snapshot.functions.get(key))
+        refuse_existing(self._snapshot.functions.get(key))
+        request, layers = self._with_layers(key, request)
         code, image_uri = self._package(request["Code"])
+        check_size(code, layers)
         now = self._clock.wall()
         document = documents.coded(documents.created(key, request, now), code, image_uri, image_id)
-        latest = Version(key, LATEST, document, _fresh(), code, image_uri, image_id)
+        latest = Version(
+            *(key, LATEST, document, _fresh(), code, image_uri, image_id),
+            layers=layers,
+            source=_source(request["Code"]),
+        )
         tags = dict(request.get("Tags") or {})
 
         def create(found: Function | None) -> Function:
-            _refuse_existing(found)
+            refuse_existing(found)
             used = self._snapshot.used.get(key, 0)
             function = Function(key, {LATEST: latest}, {}, tags, used)
-            return _published(function, None, now) if request.get("Publish") else function
+            return publication.changed(function, request, now)
 
         function = self._change(key, create)
-        return _last(function) if request.get("Publish") else function.latest
+        return publication.answered(function, request)
 
     def update_code(
         self, key: FunctionKey, request: Request, *, image_id: str | None = None
@@ -187,42 +203,51 @@ class Catalog:
 
         Raises NotFound, Conflict, PreconditionFailed, CallerError, RequestTooLarge.
         """
-        _updatable(self.function(key), request)
+        updatable(self.function(key), request)
         code, image_uri = self._package(request)
         now = self._clock.wall()
 
         def recode(function: Function) -> Version:
-            latest = _updatable(function, request)
+            latest = updatable(function, request)
+            check_size(code, latest.layers)
             document = dict(latest.configuration)
             if not request.get("DryRun"):
                 document = documents.recoded(document, request, now)
             document = documents.coded(document, code, image_uri, image_id)
-            return Version(key, LATEST, document, _fresh(), code, image_uri, image_id)
+            return Version(
+                *(key, LATEST, document, _fresh(), code, image_uri, image_id),
+                layers=latest.layers,
+                source=_source(request),
+            )
 
         def update(found: Function | None) -> Function:
-            function = _with_latest(_existing(found, key), recode(_existing(found, key)))
-            return _published(function, None, now) if request.get("Publish") else function
+            function = _with_latest(existing(found, key), recode(existing(found, key)))
+            return publication.changed(function, request, now)
 
         if request.get("DryRun"):
             return recode(self.function(key))
         function = self._change(key, update)
-        return _last(function) if request.get("Publish") else function.latest
+        return publication.answered(function, request)
 
     def update_configuration(self, key: FunctionKey, request: Request) -> Version:
         """UpdateFunctionConfiguration: absent members stay. Returns $LATEST.
 
-        Raises NotFound, Conflict, PreconditionFailed.
+        Raises NotFound, Conflict, PreconditionFailed, CallerError for layers.
         """
+        updatable(self.function(key), request)
+        keeps_layers = request.get("Layers") is None
+        request, given = self._with_layers(key, request)
 
         def update(found: Function | None) -> Function:
-            function = _existing(found, key)
-            latest = _updatable(function, request)
+            function = existing(found, key)
+            latest = updatable(function, request)
+            layers = latest.layers if keeps_layers else given
+            check_size(latest.code, layers)
             document = documents.reconfigured(
                 key, latest.configuration, request, self._clock.wall()
             )
-            return _with_latest(
-                function, replace(latest, configuration=document, revision=_fresh())
-            )
+            changed = replace(latest, configuration=document, revision=_fresh(), layers=layers)
+            return _with_latest(function, changed)
 
         return self._change(key, update).latest
 
@@ -233,8 +258,8 @@ class Catalog:
         """
 
         def publish(found: Function | None) -> Function:
-            function = _existing(found, key)
-            _refuse_busy(function)
+            function = existing(found, key)
+            refuse_busy(function)
             current, expected = (
                 function.latest.configuration["CodeSha256"],
                 request.get("CodeSha256"),
@@ -244,13 +269,16 @@ class Catalog:
                     f"CodeSHA256 ({expected}) is different from current CodeSHA256 in $LATEST "
                     f"({current}). Please try again with the CodeSHA256 in $LATEST."
                 )
-            _check_revision(request, function.latest.configuration["RevisionId"])
-            return _published(function, request.get("Description"), self._clock.wall())
+            check_revision(request, function.latest.configuration["RevisionId"])
+            return publication.published(function, request, self._clock.wall())
 
-        return _last(self._change(key, publish))
+        return publication.last(self._change(key, publish), request)
 
-    def activate(self, key: FunctionKey, version: str) -> Version | None:
-        """Complete what is in progress for a version: it becomes Active, with a new RevisionId.
+    def activate(
+        self, key: FunctionKey, version: str, failure: tuple[str, str] | None = None
+    ) -> Version | None:
+        """Complete what is in progress for a version: it becomes Active, with a new RevisionId;
+        or, with the reason's code and text as `failure`, it has Failed.
 
         Returns it, or None when it is gone by now. Nothing changes when it is settled already.
         """
@@ -261,9 +289,11 @@ class Catalog:
             found = function.versions.get(version)
             if found is None or found.settled:
                 return function
-            active = replace(found, configuration=documents.activated(found.configuration))
+            before = found.configuration
+            after = documents.failed(before, *failure) if failure else documents.activated(before)
+            settled = {**function.versions, version: replace(found, configuration=after)}
             former = None if version == LATEST else function.former
-            return replace(function, versions={**function.versions, version: active}, former=former)
+            return replace(function, versions=settled, former=former)
 
         function = self._change(key, settle)
         return function.versions.get(version) if function else None
@@ -276,11 +306,11 @@ class Catalog:
         """
         if qualifier == LATEST:
             raise CallerError("$LATEST version cannot be deleted without deleting the function.")
-        if qualifier is not None and not qualifier.isdigit():
+        if qualifier not in (None, LATEST_PUBLISHED) and not str(qualifier).isdigit():
             raise CallerError("Deletion of aliases is not currently supported.")
 
         def delete(found: Function | None) -> Function | None:
-            function = _existing(found, key)
+            function = existing(found, key)
             if qualifier is None:
                 return None
             if qualifier not in function.versions:
@@ -307,7 +337,7 @@ class Catalog:
         name = request["Name"]
 
         def create(found: Function | None) -> Function:
-            function = _existing(found, key)
+            function = existing(found, key)
             if name in function.aliases:
                 raise Conflict(f"Alias already exists: {key.qualified(name)}")
             return _with_alias(function, routing.created(function, request))
@@ -318,11 +348,11 @@ class Catalog:
         """UpdateAlias. Raises NotFound, PreconditionFailed, CallerError."""
 
         def update(found: Function | None) -> Function:
-            function = _existing(found, key)
+            function = existing(found, key)
             alias = function.aliases.get(name)
             if alias is None:
                 raise NotFound(f"Alias not found: {key.qualified(name)}")
-            _check_revision(request, alias.revision_id)
+            check_revision(request, alias.revision_id)
             return _with_alias(function, routing.updated(function, alias, request))
 
         return self._change(key, update).aliases[name]
@@ -331,7 +361,7 @@ class Catalog:
         """DeleteAlias; one that is not there is fine. NotFound for the function."""
 
         def delete(found: Function | None) -> Function:
-            function = _existing(found, key)
+            function = existing(found, key)
             if name not in function.aliases:
                 return function
             left = {other: alias for other, alias in function.aliases.items() if other != name}
@@ -344,7 +374,7 @@ class Catalog:
         key = reference.key
 
         def add(found: Function | None) -> Function:
-            function = _existing(found, key)
+            function = existing(found, key)
             return replace(function, tags={**function.tags, **tags})
 
         self._change(key, add)
@@ -354,7 +384,7 @@ class Catalog:
         key, gone = reference.key, set(names)
 
         def remove(found: Function | None) -> Function:
-            function = _existing(found, key)
+            function = existing(found, key)
             left = {name: value for name, value in function.tags.items() if name not in gone}
             return replace(function, tags=left)
 
@@ -367,7 +397,7 @@ class Catalog:
         CallerError when all functions of the account and region would reserve over `most`."""
 
         def reserve(found: Function | None) -> Function:
-            function = _existing(found, key)
+            function = existing(found, key)
             others = self.reserved(key.account, key.region) - (function.reserved_concurrency or 0)
             return reserving(function, reserved, others=others, most=most)
 
@@ -375,13 +405,13 @@ class Catalog:
 
     def put_recursive_loop(self, key: FunctionKey, loop: str) -> Function:
         """Say what becomes of a function that calls itself: `Terminate`, `Allow`. NotFound."""
-        return self._change(key, lambda found: replace(_existing(found, key), recursive_loop=loop))
+        return self._change(key, lambda found: replace(existing(found, key), recursive_loop=loop))
 
     def configure_events(
         self, key: FunctionKey, change: Callable[[Function], Function]
     ) -> Function:
         """Change event invoke configurations, as `catalog.event_configs` does. NotFound."""
-        return self._change(key, lambda found: change(_existing(found, key)))
+        return self._change(key, lambda found: change(existing(found, key)))
 
     def _change(self, key: FunctionKey, change: Callable[[Function | None], F]) -> F:
         """Replace a function by what `change` makes of it, durably, then tell all who listen."""
@@ -392,76 +422,33 @@ class Catalog:
                 return new
             self.database.transaction(partial(storage.save, key=key, old=old, new=new))
             self._snapshot = self._snapshot.replaced(key, new)
-            dropped = self._count_packages(old, new)
+            dropped = recount(self._packages, _packages(old), _packages(new))
         for callback in self._callbacks:
             callback(key)
         if dropped:
             self.code.collect(self._packages)
         return new
 
-    def _count_packages(self, old: Function | None, new: Function | None) -> bool:
-        """Note which packages are in use; True when one no longer is."""
-        before, after = _packages(old), _packages(new)
-        self._packages.update(after)
-        for sha256, count in before.items():
-            self._packages[sha256] -= count
-            if not self._packages[sha256]:
-                del self._packages[sha256]
-        return not before <= after
+    def _with_layers(self, key: FunctionKey, request: Request) -> tuple[Request, Code | None]:
+        """A request with its Layers as a document lists them, and what they are together."""
+        versions = self.layers.resolve(key.region, request.get("Layers") or ())
+        if not versions:
+            return request, None
+        listed = [{"Arn": each.arn, "CodeSize": each.code.size} for each in versions]
+        return {**request, "Layers": listed}, self.code.merge([each.code for each in versions])
 
     def _package(self, source: Request) -> tuple[Code | None, str | None]:
         if "ZipFile" in source:
-            limit = S3_ZIPPED_LIMIT if "S3Bucket" in source else ZIPPED_LIMIT
-            return self.code.put_zip(source["ZipFile"], limit), None
+            return self.code.put_zip(source["ZipFile"], zipped_limit(source)), None
         return None, source["ImageUri"]
-
-
-def _not_found(key: FunctionKey, qualifier: str | None = None) -> NotFound:
-    return NotFound(f"Function not found: {key.qualified(qualifier)}")
-
-
-def _existing(function: Function | None, key: FunctionKey) -> Function:
-    if function is None:
-        raise _not_found(key)
-    return function
-
-
-def _refuse_existing(function: Function | None) -> None:
-    if function is not None:
-        raise Conflict(f"Function already exist: {function.key.name}")
-
-
-def _refuse_busy(function: Function) -> None:
-    latest = function.latest
-    if latest.state == "Pending":
-        raise Conflict(
-            "The operation cannot be performed at this time. "
-            "The function is currently in the following state: Pending"
-        )
-    if not latest.settled:
-        raise Conflict(
-            "The operation cannot be performed at this time. "
-            f"An update is in progress for resource: {function.key.arn}"
-        )
-
-
-def _check_revision(request: Request, current: str) -> None:
-    if request.get("RevisionId") not in (None, current):
-        raise PreconditionFailed(
-            "The Revision Id provided does not match the latest Revision Id. Call the "
-            "GetFunction/GetAlias API to retrieve the latest Revision Id"
-        )
-
-
-def _updatable(function: Function, request: Request) -> Version:
-    """$LATEST, when it may be updated now by this request."""
-    _refuse_busy(function)
-    _check_revision(request, function.latest.configuration["RevisionId"])
-    return function.latest
 
 
 def _fresh() -> str:
     return uuid.uuid4().hex
+
+
+def _source(code: Request) -> Request:
+    return {name: code[name] for name in ("SourceKMSKeyArn",) if code.get(name)}
 
 
 def _with_latest(function: Function, latest: Version) -> Function:
@@ -474,26 +461,10 @@ def _with_alias(function: Function, alias: Alias) -> Function:
     return replace(function, aliases=dict(sorted(aliases.items())))
 
 
-def _published(function: Function, description: str | None, now: float) -> Function:
-    """With a version made of $LATEST, unless the last one is the same."""
-    latest = function.latest
-    last = function.versions.get(str(function.last_version))
-    if last and documents.same_content(last.configuration, latest.configuration):
-        return function
-    number = function.last_version + 1
-    document = documents.published(latest.configuration, number, description, now)
-    version = replace(latest, version=str(number), configuration=document, revision=_fresh())
-    versions = {**function.versions, version.version: version}
-    return replace(function, versions=versions, last_version=number)
-
-
-def _last(function: Function) -> Version:
-    return function.versions[str(function.last_version)]
-
-
 def _packages(function: Function | None) -> Counter[str]:
     """How often each package is in use by a function, by SHA-256."""
     if function is None:
         return Counter()
     versions = [*function.versions.values(), *([function.former] if function.former else [])]
-    return Counter(version.code.sha256 for version in versions if version.code)
+    used = [part for version in versions for part in (version.code, version.layers) if part]
+    return Counter(part.sha256 for part in used)

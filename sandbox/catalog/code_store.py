@@ -5,6 +5,9 @@
                                tree.tar      the tree, when it is small
     <root>/tmp/                              what is being made or thrown away
 
+Several packages that lie over one another (layers) are a package too: a tree alone, named by
+the SHA-256 of their names.
+
 A directory named by a SHA-256 is complete and on disk: it gets its name only then. Whatever a
 crash leaves behind is in `tmp` and goes when the store is opened.
 """
@@ -16,10 +19,11 @@ import shutil
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 from pathlib import Path
 
-from sandbox.catalog import package
+from sandbox.catalog import package, trees
 from sandbox.catalog.records import Code
 from sandbox.clock import Clock
 from sandbox.threads import run_native
@@ -51,16 +55,29 @@ class CodeStore:
         as with more bytes than `limit`; then nothing of it stays.
         """
         surveyed, code = run_native(_survey, data, limit)
-        final = self._place(code.sha256)
-        copy = None if self._touch(code) else run_native(self._make, surveyed)
-        with self._lock:
-            if copy is not None and code.sha256 not in self._used:
-                final.parent.mkdir(exist_ok=True)
-                copy.rename(final)
-                copy = None
-            self._used[code.sha256] = self._clock.monotonic()
-        run_native(_settle, final, copy)
+        self._keep(code, partial(_fill, surveyed))
         return code
+
+    def merge(self, packages: Sequence[Code]) -> Code:
+        """One tree of several packages, the later over the earlier; durable when it returns.
+
+        It needs the packages only as long as it is being made. One alone is itself.
+        """
+        if len(packages) == 1:
+            return packages[0]
+        merged = Code(
+            hashlib.sha256("\n".join(each.sha256 for each in packages).encode()).hexdigest(),
+            sum(each.size for each in packages),
+            sum(each.unpacked_size for each in packages),
+        )
+        releases = [self.hold(each) for each in packages]
+        try:
+            sources = [self.tree(each) for each in packages]
+            self._keep(merged, lambda made: trees.merge(sources, made / "tree"))
+        finally:
+            for release in releases:
+                release()
+        return merged
 
     def tree(self, code: Code) -> Path:
         """The directory of the unpacked package."""
@@ -74,6 +91,14 @@ class CodeStore:
     def zip_path(self, code: Code) -> Path:
         """The package as it was uploaded."""
         return self._use(code) / "package.zip"
+
+    def touch(self, code: Code) -> bool:
+        """Have a package stay for a while longer; False when it is not here."""
+        with self._lock:
+            if code.sha256 not in self._used:
+                return False
+            self._used[code.sha256] = self._clock.monotonic()
+            return True
 
     def hold(self, code: Code) -> Callable[[], None]:
         """Keep a package until the function that is returned is called, once.
@@ -109,32 +134,51 @@ class CodeStore:
         return self._root / sha256[:2] / sha256
 
     def _use(self, code: Code) -> Path:
-        self._touch(code)
+        self.touch(code)
         return self._place(code.sha256)
 
-    def _touch(self, code: Code) -> bool:
-        """Note that a package was asked for; False when it is not here."""
+    def _keep(self, code: Code, fill: Callable[[Path], None]) -> None:
+        """Have `fill` put what belongs into a package's directory, unless it is here already."""
+        final = self._place(code.sha256)
+        copy = None if self.touch(code) else run_native(self._make, fill)
         with self._lock:
-            if code.sha256 not in self._used:
-                return False
+            if copy is not None and code.sha256 not in self._used:
+                final.parent.mkdir(exist_ok=True)
+                copy.rename(final)
+                copy = None
             self._used[code.sha256] = self._clock.monotonic()
-            return True
+        run_native(_settle, final, copy)
 
-    def _make(self, surveyed: package.Package) -> Path:
+    def _make(self, fill: Callable[[Path], None]) -> Path:
         """A package's directory, complete and on disk, but still in `tmp`."""
         made = self._tmp / uuid.uuid4().hex
         package.make_directory(made)
         try:
-            package.unpack(surveyed, made / "tree")
-            if surveyed.archive_size <= ARCHIVE_LIMIT:
-                package.write_archive(surveyed, made / "tree", made / "tree.tar")
-            (made / "package.zip").write_bytes(surveyed.data)
-            package.sync(made / "package.zip")
+            fill(made)
             package.sync(made)
         except BaseException:
             shutil.rmtree(made)
             raise
         return made
+
+
+def recount(packages: Counter[str], before: Counter[str], after: Counter[str]) -> bool:
+    """Count a record's packages as `after` where they were `before`; True when one is not in
+    use any more."""
+    packages.update(after)
+    for sha256, count in before.items():
+        packages[sha256] -= count
+        if not packages[sha256]:
+            del packages[sha256]
+    return not before <= after
+
+
+def _fill(surveyed: package.Package, made: Path) -> None:
+    package.unpack(surveyed, made / "tree")
+    if surveyed.archive_size <= ARCHIVE_LIMIT:
+        package.write_archive(surveyed, made / "tree", made / "tree.tar")
+    (made / "package.zip").write_bytes(surveyed.data)
+    package.sync(made / "package.zip")
 
 
 def _survey(data: bytes, limit: int) -> tuple[package.Package, Code]:

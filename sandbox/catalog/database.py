@@ -28,7 +28,7 @@ from sandbox.threads import run_native
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
 
-HEAD = "0003"
+HEAD = "0005"
 """The newest migration; a test keeps it so."""
 
 _BATCH = 256

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -101,7 +101,7 @@ def coded(
 
 
 def published(
-    document: Mapping[str, Any], version: int, description: str | None, now: float
+    document: Mapping[str, Any], version: str, description: str | None, now: float
 ) -> Document:
     """The document of a version made from $LATEST's; in the state that $LATEST is in.
 
@@ -110,7 +110,7 @@ def published(
     snapshot = {
         **document,
         "FunctionArn": f"{document['FunctionArn']}:{version}",
-        "Version": str(version),
+        "Version": version,
         "ConfigSha256": fingerprint(document),
     }
     if description is not None:
@@ -129,6 +129,18 @@ def activated(document: Mapping[str, Any]) -> Document:
     done = _without({*_CREATING, *_UPDATING}, document)
     settled = {"State": "Active", "LastUpdateStatus": "Successful"}
     return {**done, **settled, "RevisionId": str(uuid.uuid4())}
+
+
+def failed(document: Mapping[str, Any], code: str, reason: str) -> Document:
+    """The document when creation or update cannot be done: what it was doing has Failed."""
+    what = "State" if document["State"] == "Pending" else "LastUpdateStatus"
+    told = {what: "Failed", f"{what}Reason": reason, f"{what}ReasonCode": code}
+    return {**document, **told, "RevisionId": str(uuid.uuid4())}
+
+
+def listed(document: Mapping[str, Any]) -> Document:
+    """The document as a list shows it: without what Lambda tells of one function at a time."""
+    return _without({*_CREATING, *_UPDATING, "RuntimeVersionConfig"}, document)
 
 
 def fingerprint(document: Mapping[str, Any]) -> str:
@@ -158,14 +170,13 @@ def _merged(document: Mapping[str, Any], request: Mapping[str, Any], key: Functi
         if request.get(member) is not None:
             changed[member] = request[member]
     for member, answer in _ANSWERED.items():
-        if request.get(member) is not None:
-            changed |= answer(request[member], key)
+        value = request.get(member)
+        if value is not None:
+            if member in _PATCHED:
+                value = {**document.get(member, {}), **value}
+            changed |= answer(value, key)
     # what a request may empty is then left out of the answer
     return {name: value for name, value in changed.items() if value is not None}
-
-
-def _layers(arns: Sequence[str], _: FunctionKey) -> Document:
-    return {"Layers": [{"Arn": arn, "CodeSize": 0} for arn in arns] or None}
 
 
 def _vpc(value: Mapping[str, Any], _: FunctionKey) -> Document:
@@ -182,10 +193,11 @@ def _vpc(value: Mapping[str, Any], _: FunctionKey) -> Document:
 
 
 def _logging(value: Mapping[str, Any], key: FunctionKey) -> Document:
-    answer = {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{key.name}"}
-    if value.get("LogFormat") == "JSON":
-        answer |= {"ApplicationLogLevel": "INFO", "SystemLogLevel": "INFO"}
-    return {"LoggingConfig": {**answer, **value}}
+    answer = {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{key.name}", **value}
+    levels = {"ApplicationLogLevel": "INFO", "SystemLogLevel": "INFO"}
+    if answer["LogFormat"] == "JSON":
+        return {"LoggingConfig": {**levels, **answer}}
+    return {"LoggingConfig": _without(levels, answer)}
 
 
 def _runtime(runtime: str, key: FunctionKey) -> Document:
@@ -201,19 +213,23 @@ _AS_GIVEN = (
     "Timeout",
     "MemorySize",
     "CapacityProviderConfig",
-    "DurableConfig",
     "RuntimeConfig",
     "AcceleratorConfig",
 )
+
+# of these an update changes what it gives, and leaves the rest as it was
+_PATCHED = ("LoggingConfig", "DurableConfig")
 
 _ANSWERED: dict[str, Callable[[Any, FunctionKey], Document]] = {
     "Runtime": _runtime,
     "Environment": lambda value, _: {
         "Environment": {"Variables": dict(value.get("Variables") or {})}
     },
-    "Layers": _layers,
+    # as the catalog has resolved them: a document for each
+    "Layers": lambda value, _: {"Layers": list(value) or None},
     "VpcConfig": _vpc,
     "LoggingConfig": _logging,
+    "DurableConfig": lambda value, _: {"DurableConfig": dict(value)},
     "TracingConfig": lambda value, _: {"TracingConfig": {"Mode": "PassThrough", **value}},
     "EphemeralStorage": lambda value, _: {"EphemeralStorage": {"Size": 512, **value}},
     "SnapStart": lambda value, _: {

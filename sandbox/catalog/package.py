@@ -28,6 +28,13 @@ ZIPPED_LIMIT = 52_428_800
 UNZIPPED_LIMIT = 262_144_000
 S3_ZIPPED_LIMIT = UNZIPPED_LIMIT
 """Of one from S3, for which Lambda has no limit but that."""
+
+
+def zipped_limit(source: Mapping[str, object]) -> int:
+    """Of the package in a request's Code or Content, which may have been read from S3."""
+    return S3_ZIPPED_LIMIT if "S3Bucket" in source else ZIPPED_LIMIT
+
+
 ENTRIES_LIMIT = 100_000
 """Files and directories; the limit is ours."""
 

@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sandbox.names import LATEST, FunctionKey
+from sandbox.names import LATEST, LATEST_PUBLISHED, FunctionKey
+
+_UNNUMBERED = {LATEST: -1, LATEST_PUBLISHED: 0}
+
+
+def version_order(version: str) -> int:
+    """Sorts `$LATEST` first, then `$LATEST.PUBLISHED`, then the others by number."""
+    return _UNNUMBERED[version] if version in _UNNUMBERED else int(version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Version:
 
     key: FunctionKey
     version: str
-    """`$LATEST`, or a number as text."""
+    """`$LATEST`, `$LATEST.PUBLISHED`, or a number as text."""
     configuration: Mapping[str, Any]
     """The FunctionConfiguration document as Lambda answers it when no qualifier is given."""
     revision: str
@@ -44,6 +51,10 @@ class Version:
     """As the caller named it; None for a zip."""
     image_id: str | None = None
     """What the engine resolved `image_uri` to at the update, `sha256:…`; None when unknown."""
+    layers: Code | None = None
+    """What is at /opt: the one layer, or the tree that `CodeStore.merge` made of several."""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """Members of GetFunction's Code that say where the package is from, as SourceKMSKeyArn."""
 
     @cached_property
     def arn(self) -> str:
@@ -77,6 +88,12 @@ class Version:
     def ephemeral_storage(self) -> int:
         """MiB of /tmp."""
         return int(self.configuration["EphemeralStorage"]["Size"])
+
+    @cached_property
+    def active_tracing(self) -> bool:
+        """Whether calls are sampled of which the caller has not decided it."""
+        tracing = self.configuration.get("TracingConfig") or {}
+        return bool(tracing.get("Mode") == "Active")
 
     @cached_property
     def variables(self) -> Mapping[str, str]:
@@ -182,7 +199,7 @@ class Function:
 
     key: FunctionKey
     versions: Mapping[str, Version]
-    """`$LATEST` first, then the published ones, oldest first."""
+    """In their `version_order`."""
     aliases: Mapping[str, Alias]
     """Sorted by name."""
     tags: Mapping[str, str]

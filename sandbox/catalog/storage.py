@@ -10,8 +10,15 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Table, and_
 
 from sandbox.catalog import tables
-from sandbox.catalog.records import Alias, Code, EventInvokeConfig, Function, Version
-from sandbox.names import LATEST, FunctionKey
+from sandbox.catalog.records import (
+    Alias,
+    Code,
+    EventInvokeConfig,
+    Function,
+    Version,
+    version_order,
+)
+from sandbox.names import FunctionKey
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -31,11 +38,15 @@ def load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Func
 
 def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[FunctionKey, int]]:
     versions: dict[FunctionKey, dict[str, Version]] = defaultdict(dict)
-    rows = _all(connection, tables.versions)
-    for *of, version, configuration, revision, sha256, size, unpacked, uri, image in rows:
-        key = FunctionKey(*of)
+    for row in _all(connection, tables.versions):
+        key = FunctionKey(*row[:3])
+        version, configuration, revision, sha256, size, unpacked, uri, image = row[3:11]
+        opt, opt_size, opt_unpacked, source = row[11:]
         code = None if sha256 is None else Code(sha256, size, unpacked)
-        versions[key][version] = Version(key, version, configuration, revision, code, uri, image)
+        layers = None if opt is None else Code(opt, opt_size, opt_unpacked)
+        versions[key][version] = Version(
+            *(key, version, configuration, revision, code, uri, image), layers, source or {}
+        )
     aliases: dict[FunctionKey, dict[str, Alias]] = defaultdict(dict)
     for *of, name, version, description, weights, revision in _all(connection, tables.aliases):
         key = FunctionKey(*of)
@@ -86,11 +97,6 @@ def save(
     _save_parts(connection, configs, key, old_configs, new.event_configs, _config_row)
 
 
-def version_order(version: str) -> int:
-    """Sorts `$LATEST` first, then the published versions by number."""
-    return 0 if version == LATEST else int(version)
-
-
 def _save_parts(
     connection: Connection,
     table: Table,
@@ -135,7 +141,7 @@ def _function_row(function: Function) -> Row:
 
 
 def _version_row(version: Version) -> Row:
-    code = version.code
+    code, layers = version.code, version.layers
     return {
         **version.key._asdict(),
         "version": version.version,
@@ -146,6 +152,10 @@ def _version_row(version: Version) -> Row:
         "unpacked_size": code and code.unpacked_size,
         "image_uri": version.image_uri,
         "image_id": version.image_id,
+        "layers_sha256": layers and layers.sha256,
+        "layers_size": layers and layers.size,
+        "layers_unpacked_size": layers and layers.unpacked_size,
+        "source": version.source or None,
     }
 
 

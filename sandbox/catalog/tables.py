@@ -62,6 +62,10 @@ versions = Table(
     Column("unpacked_size", BigInteger),
     Column("image_uri", Text),
     Column("image_id", Text),
+    Column("layers_sha256", Text),
+    Column("layers_size", BigInteger),
+    Column("layers_unpacked_size", BigInteger),
+    Column("source", JSON(none_as_null=True)),
     _of_a_function(),
 )
 
@@ -96,6 +100,26 @@ used_versions = Table(
     metadata,
     *_key(),
     Column("last_version", Integer, nullable=False),
+)
+
+# layers that were ever published: version numbers are not used twice
+layers = Table(
+    "layers",
+    metadata,
+    *_key(),
+    Column("last_version", Integer, nullable=False),
+)
+
+layer_versions = Table(
+    "layer_versions",
+    metadata,
+    *_key(),
+    Column("version", Integer, primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("code_sha256", Text, nullable=False),
+    Column("code_size", BigInteger, nullable=False),
+    Column("unpacked_size", BigInteger, nullable=False),
+    Column("policy", JSON, nullable=False),
 )
 
 events = Table(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import urllib.parse
-from typing import Any
 
 import click
 
+from sandbox.cli.ask import ask
 from sandbox.cli.options import with_settings
-from sandbox.errors import FnboxError, NotFound, StartupError
 from sandbox.settings import Settings
 
 _PATH = "/_fnbox/events"
@@ -33,7 +31,7 @@ def list_(settings: Settings, function: str | None) -> None:
     after = 0
     while True:
         query = _query(function, after=str(after), limit=str(_PAGE))
-        found = _ask(settings, "GET", f"{_PATH}?{query}")["events"]
+        found = ask(settings, "GET", f"{_PATH}?{query}")["events"]
         for event in found:
             click.echo(json.dumps(event))
         if len(found) < _PAGE:
@@ -46,7 +44,7 @@ def list_(settings: Settings, function: str | None) -> None:
 @with_settings
 def show(settings: Settings, number: int) -> None:
     """Print one with its payload."""
-    click.echo(json.dumps(_ask(settings, "GET", f"{_PATH}/{number}"), indent=2))
+    click.echo(json.dumps(ask(settings, "GET", f"{_PATH}/{number}"), indent=2))
 
 
 @events.command()
@@ -81,34 +79,12 @@ def _on_each(
         raise click.UsageError("give either numbers, --function or --all")
     if numbers:
         for number in numbers:
-            _ask(settings, method, f"{_PATH}/{number}{verb}")
+            ask(settings, method, f"{_PATH}/{number}{verb}")
         count = len(numbers)
     else:
-        [count] = _ask(settings, method, f"{_PATH}{verb}?{_query(function)}").values()
+        [count] = ask(settings, method, f"{_PATH}{verb}?{_query(function)}").values()
     click.echo(f"{count} {'event' if count == 1 else 'events'}", err=True)
 
 
 def _query(function: str | None, **further: str) -> str:
     return urllib.parse.urlencode({**({"function": function} if function else {}), **further})
-
-
-def _ask(settings: Settings, method: str, path: str) -> dict[str, Any]:
-    """The control plane's answer. Raises NotFound, StartupError when it does not run."""
-    address = urllib.parse.urlsplit(settings.url)
-    connection = http.client.HTTPConnection(str(address.hostname), address.port)
-    try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        body = response.read()
-    except ConnectionRefusedError as error:
-        raise StartupError(f"nothing answers at {settings.url}: run `fnbox up`") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise FnboxError(f"the control plane at {settings.url} broke off: {error}") from error
-    finally:
-        connection.close()
-    if response.status == 404:
-        raise NotFound(json.loads(body).get("message", "There is no such thing."))
-    if response.status != 200:
-        raise FnboxError(f"the control plane at {settings.url} answers {response.status}")
-    answer: dict[str, Any] = json.loads(body)
-    return answer

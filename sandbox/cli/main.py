@@ -11,7 +11,7 @@ import sys
 import click
 
 import sandbox
-from sandbox.cli import events, functions, images, instance
+from sandbox.cli import events, functions, images, instance, trace
 from sandbox.errors import FnboxError
 
 
@@ -30,6 +30,7 @@ for _command in (
     functions.deploy,
     functions.invoke,
     functions.logs,
+    trace.trace,
     events.events,
     images.images,
 ):

@@ -36,6 +36,13 @@ class ContainerSpec:
     """Whether the code is in the image."""
     tmp_mib: int
     """Size of /tmp."""
+    layers: Path | None = None
+    """Mounted read-only at /opt; None: /opt is the image's."""
+
+    @property
+    def dedicated(self) -> bool:
+        """Whether it holds what only some functions have: then it makes no spare."""
+        return self.code is not None or self.layers is not None
 
 
 class ResourceLimits(NamedTuple):

@@ -127,6 +127,8 @@ class DockerEngine:
             mounts.append((spec.code, "/var/task", True))
         elif not spec.whole:
             tmpfs["/var/task"] = f"exec,nosuid,nodev,mode=755,size={_INLINE_CODE_MIB}m"
+        if spec.layers is not None:
+            mounts.append((spec.layers, "/opt", True))
         return {
             **_update_body(limits),
             "NetworkMode": self._network,

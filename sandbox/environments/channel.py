@@ -41,6 +41,7 @@ class FrameKind(IntEnum):
     RESULT = 133
     EXITED = 134
     CHUNK = 135
+    SEGMENT = 136
 
 
 class Frame(NamedTuple):

@@ -37,6 +37,7 @@ from sandbox.invocation import (
 )
 from sandbox.logs.formats import InitEnd, InvocationEnd, log_format, traced
 from sandbox.threads import give_way
+from sandbox.traces.record import Startup, Trace
 
 INIT_SECONDS = 10.0
 """How long an on-demand environment may take to initialize before an invocation."""
@@ -153,6 +154,11 @@ class ExecutionEnvironment:
         self._log: EnvironmentLog | None = None
         self._version: Version | None = None
         self._stream: ResponseStream | None = None
+        self._trace = Trace()
+        """Of the invocation that runs or has run last."""
+        self._startup: Startup | None = None
+        self.asked: tuple[float, bool] | None = None
+        """When a call made it start, and whether as a spare, which was there already."""
         threading.Thread(target=self._read, name=f"channel-{identifier}", daemon=True).start()
 
     def __repr__(self) -> str:
@@ -191,6 +197,9 @@ class ExecutionEnvironment:
         """Start the runtime, for 10 s at most; whether it is ready for an event."""
         began = self._clock.monotonic()
         failure = self._start("init", began + INIT_SECONDS)
+        ended = self._clock.monotonic()
+        error_type = None if failure is None else failure.error_type or failures.TIMED_OUT
+        self._startup = Startup(*self.asked or (began, True), began, ended, error_type)
         if failure is None:
             return True
         self._write_init_end(_init_end("init", self._since(began), failure))
@@ -203,6 +212,10 @@ class ExecutionEnvironment:
         channel's thread; all of it is there when this returns.
         """
         began = self._clock.monotonic()
+        trace = self._trace = invocation.trace
+        trace.leased = began
+        trace.environment = self.id
+        trace.startup, self._startup = self._startup, None
         self._open_stream(invocation)
         deadline = began + self.version.timeout
         if self._invocations:
@@ -251,8 +264,12 @@ class ExecutionEnvironment:
 
     def _deliver(self, invocation: Invocation, deadline: float) -> Frame | None:
         meta = self._invoke_meta(invocation, deadline)
+        trace = invocation.trace
+        trace.delivered = self._clock.monotonic()
         self._channel.send(Frame(FrameKind.INVOKE, meta, invocation.payload))
-        return self._next(deadline)
+        report = self._next(deadline)
+        trace.answered = self._clock.monotonic()
+        return report
 
     def _never_ran(
         self, invocation: Invocation, failure: _InitFailure, duration_ms: float
@@ -291,6 +308,7 @@ class ExecutionEnvironment:
     def _start(self, phase: str, deadline: float) -> _InitFailure | None:
         """Start the runtime and wait until it asks for an event; None when it did."""
         self._generation += 1
+        self._trace.restarted = phase == "invoke"
         self._channel.send(Frame(FrameKind.START, {"generation": self._generation, "phase": phase}))
         posted: Frame | None = None
         while True:
@@ -331,6 +349,9 @@ class ExecutionEnvironment:
     def _finish(self, invocation: Invocation, ending: _Ending, init_ms: float | None) -> Outcome:
         self._stream = None
         version = self.version
+        trace = invocation.trace
+        trace.status = ending.status
+        trace.error_type = failures.TIMED_OUT if ending.status == "timeout" else ending.error_type
         used = math.ceil(ending.memory / 2**20)
         if used > version.memory_size or ending.error_type == failures.OUT_OF_MEMORY:
             used = version.memory_size
@@ -389,6 +410,9 @@ class ExecutionEnvironment:
                         stream.write(frame.payload, frame.meta.get("contentType"))
                     continue
                 if frame.kind is not FrameKind.LOG:
+                    if frame.kind is FrameKind.SEGMENT:
+                        self._trace.segment(bytes(frame.payload), frame.meta.get("dropped", 0))
+                        continue
                     self._reports.put(frame)
                     continue
                 if self._log is not None:

@@ -72,6 +72,7 @@ class Launcher:
             code=None if inline or version.code is None else self._code.tree(version.code),
             whole=version.package_type == "Image",
             tmp_mib=version.ephemeral_storage,
+            layers=None if version.layers is None else self._code.tree(version.layers),
         )
 
     def boot(
@@ -83,7 +84,8 @@ class Launcher:
         """Start a container for `version`, or a spare."""
         if version is None:
             return self._containers.boot("fnbox-spare", spec, self._limits(None), on_lost)
-        release = self._code.hold(version.code) if version.code and spec.code else _nothing
+        began = self._clock.monotonic()
+        release = self._hold(version, spec)
         try:
             environment = self._containers.boot(
                 f"fnbox-{version.key.name}", spec, self._limits(version), on_lost
@@ -91,11 +93,28 @@ class Launcher:
         except FnboxError:
             release()
             raise
+        environment.asked = (began, False)
         self._holds[environment] = release
         return environment
 
+    def _hold(self, version: Version, spec: ContainerSpec) -> Callable[[], None]:
+        """Keep on the disk what a container has mounted, until the answer is called."""
+        mounted = [
+            part
+            for part, path in ((version.code, spec.code), (version.layers, spec.layers))
+            if part is not None and path is not None
+        ]
+        releases = [self._code.hold(part) for part in mounted]
+
+        def release() -> None:
+            for each in releases:
+                each()
+
+        return release
+
     def initialize(self, environment: ExecutionEnvironment, version: Version) -> bool:
         """Assign the version and start its runtime; whether it is ready for an event."""
+        environment.asked = environment.asked or (self._clock.monotonic(), True)
         limits = self._limits(version)
         if limits != environment.limits:
             self._containers.limit(environment, limits)
@@ -127,7 +146,11 @@ class Launcher:
         self._containers.remove(environment)
         self._holds.pop(environment, _nothing)()
 
-    def check(self, runtime: str) -> None:
+    def check(self, version: Version) -> None:
+        """Raise ImageMissing, or another EngineError, when the version's image cannot be had."""
+        self._image(version)
+
+    def check_runtime(self, runtime: str) -> None:
         """Raise ImageMissing, or another EngineError, when no image runs a managed runtime."""
         self._runtimes.find(runtime)
 

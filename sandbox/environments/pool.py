@@ -195,6 +195,10 @@ class EnvironmentPool:
         """Have a spare ready for a version that may be called soon. Raises EngineError."""
         self._top_up(self._launcher.spec(version))
 
+    def check(self, version: Version) -> None:
+        """Raise ImageMissing, or another EngineError, when the version's image cannot be had."""
+        self._launcher.check(version)
+
     def retire(self, key: FunctionKey, serving: Iterable[Version]) -> None:
         """A function has changed: environments of versions that are not `serving` end."""
         kept = {_key(version) for version in serving}
@@ -375,7 +379,7 @@ class EnvironmentPool:
 
     def _top_up(self, spec: ContainerSpec) -> None:
         """See that spares of a container in use are there or on their way."""
-        if spec.code is not None:
+        if spec.dedicated:
             return
         with self._lock:
             have = len(self._spares.get(spec, ())) + self._booting.get(spec, 0)

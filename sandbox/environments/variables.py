@@ -14,6 +14,12 @@ from sandbox.engines.base import Image
 
 RESPONSE_BYTES = 6 * 2**20 + 100
 
+_LIBRARIES = (
+    "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
+)
+_THE_IMAGES = ("PATH", "LD_LIBRARY_PATH")
+"""What an image knows better than the platform."""
+
 # Whose runtime client is known to write log records, so that one of several lines stays one
 # event. Container images get no descriptor for them on AWS: there each line is an event.
 _RECORDING_RUNTIMES = ("java", "nodejs", "python", "ruby")
@@ -66,7 +72,7 @@ def environment(
     version: Version, image: Image, *, log_group: str, log_stream: str
 ) -> dict[str, str]:
     variables = dict(item.split("=", 1) for item in image.environment if "=" in item)
-    variables |= {
+    offered = {
         "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
@@ -76,8 +82,12 @@ def environment(
         "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
         "_AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1",
         "_AWS_XRAY_DAEMON_PORT": "2000",
-    } | {name: variables[name] for name in ("PATH",) if name in variables}
-    variables |= version.variables
+    }
+    if version.package_type == "Zip":
+        # where what layers bring is looked for; an image's own loader may know better
+        offered["LD_LIBRARY_PATH"] = _LIBRARIES
+    kept = {name: variables[name] for name in _THE_IMAGES if name in variables}
+    variables |= {**offered, **kept, **version.variables}
     logging = version.configuration.get("LoggingConfig") or {}
     variables |= {
         "AWS_REGION": version.key.region,

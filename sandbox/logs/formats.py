@@ -82,7 +82,7 @@ def log_format(version: Version, stream: str) -> LogFormat:
 def traced(version: Version, trace_id: str | None) -> Traced | None:
     """What the log tells of the trace `Root=…;Parent=…;Sampled=…`: of one that is sampled and
     of a function with active tracing."""
-    if (version.configuration.get("TracingConfig") or {}).get("Mode") != "Active":
+    if not version.active_tracing:
         return None
     trace = dict(part.partition("=")[::2] for part in (trace_id or "").split(";"))
     if trace.get("Sampled") != "1" or not trace.get("Root") or not trace.get("Parent"):

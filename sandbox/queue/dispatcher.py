@@ -100,6 +100,10 @@ class Dispatcher:
 
     def _attempt(self, event: Event) -> Outcome | Exception:
         self._metrics.event_age.observe(self._clock.wall() - event.enqueued_at)
+        trace = event.invocation.trace
+        trace.attempt = event.attempts
+        if event.attempts == 1:
+            trace.enqueued_at = event.enqueued_at
         try:
             return self._invoke(event.invocation)
         except FnboxError as error:

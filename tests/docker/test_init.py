@@ -20,7 +20,16 @@ from typing import Any
 import pytest
 
 from tests.support import peer as channel
-from tests.support.peer import EXITED, FUNCTION_UID, INIT_ERROR, INITIALIZED, LOG, RESULT, Peer
+from tests.support.peer import (
+    EXITED,
+    FUNCTION_UID,
+    INIT_ERROR,
+    INITIALIZED,
+    LOG,
+    RESULT,
+    SEGMENT,
+    Peer,
+)
 
 pytestmark = pytest.mark.docker
 
@@ -108,6 +117,46 @@ serve(handler)
 """)
     for size in (65_536, 65_537, 5_000_000):
         assert len(invoke(peer, size)[1]) == size
+
+
+SEGMENTS = """
+import socket
+daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+daemon.connect(("127.0.0.1", 2000))
+def handler(count):
+    for i in range(count):
+        daemon.send(b"segment %d" % i)
+    return count
+serve(handler)
+"""
+
+
+def _segments(peer: Peer, count: int) -> tuple[list[bytes], int]:
+    """The datagrams that precede the RESULT of an invocation, and how many were dropped."""
+    peer.post(json.dumps(count).encode())
+    payloads, dropped = [], 0
+    while (frame := peer.until(SEGMENT, RESULT)[0]).kind == SEGMENT:
+        if lost := frame.meta.get("dropped", 0):
+            dropped += lost
+        else:
+            payloads.append(frame.payload)
+    return payloads, dropped
+
+
+def test_what_is_sent_to_the_daemon_s_address_precedes_the_result(boot: Boot) -> None:
+    peer = boot(SEGMENTS)
+    for count in (0, 1, 2, 100):
+        assert _segments(peer, count) == ([b"segment %d" % i for i in range(count)], 0)
+
+
+def test_a_flood_of_segments_is_bounded_and_the_next_invocation_has_its_own(boot: Boot) -> None:
+    peer = boot(SEGMENTS)
+    for _ in range(3):
+        payloads, dropped = _segments(peer, 20_000)
+        assert len(payloads) <= 1000
+        assert len(payloads) + dropped <= 20_000  # the kernel drops some without a word
+        assert payloads[0] == b"segment 0"
+    assert _segments(peer, 1) == ([b"segment 0"], 0)
 
 
 def test_a_flood_from_a_grandchild_holds_up_no_result(boot: Boot) -> None:

@@ -28,6 +28,7 @@ from sandbox.metrics import Metrics
 from sandbox.names import FunctionKey, FunctionReference
 from sandbox.queue import DeadEvents, EventQueue, Outbox
 from sandbox.settings import Settings
+from sandbox.traces.store import Traces
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -216,6 +217,7 @@ def open_api(
         logs=None,  # CloudWatch Logs has tests of its own
         dead_events=dead_events,
         metrics=Metrics(),
+        traces=Traces(clock, count=100, max_bytes=2**20),
         activate=lambda key, version: waiting.append((key, version)),
         image_id=image_id,
         check_runtime=check_runtime,

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Self
 
 CONFIGURE, START, INVOKE, KILL = 1, 2, 3, 4
 HELLO, LOG, INITIALIZED, INIT_ERROR, RESULT, EXITED = 129, 130, 131, 132, 133, 134
+SEGMENT = 136
 
 LABEL = "dev.fnbox.test"
 FUNCTION_UID = 100_007

@@ -89,6 +89,14 @@ def test_a_function_is_created_and_updated_from_s3(api: Api, storage: Storage) -
     assert "S3Bucket" not in updated
 
 
+def test_a_layer_is_published_from_s3(api: Api, storage: Storage) -> None:
+    content = {"Content": {**OBJECT, "S3ObjectVersion": "v2"}}
+    storage.objects["bucket", "f.zip", "v2"] = zip_bytes({"python/own.py": ""})
+    answer = api.request("POST", "/2018-10-31/layers/own/versions", content)
+    assert answer.status_code == 201
+    assert answer.json["Content"]["CodeSize"] == len(storage.objects["bucket", "f.zip", "v2"])
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [

@@ -175,7 +175,7 @@ def test_an_image_function_names_its_image(api: Api, client: Any) -> None:
     assert client.get_function(FunctionName="f")["Code"] == {
         "RepositoryType": "ECR",
         "ImageUri": "my-image:1",
-        "ResolvedImageUri": f"my-image:1@{IMAGE_ID}",
+        "ResolvedImageUri": f"my-image@{IMAGE_ID}",
     }
 
 

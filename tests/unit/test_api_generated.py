@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -25,6 +26,7 @@ BOTOCORE = botocore.model.ServiceModel(
     botocore.loaders.Loader().load_service_model("lambda", "service-2", "2015-03-31"), "lambda"
 )
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
+LAYER = "arn:aws:lambda:us-east-1:000000000000:layer:l"
 NAMES = st.sampled_from(
     ["f", "f:1", "f:prod", "f:$LATEST", "g", ARN, f"{ARN}:prod", "000000000000:f"]
 )
@@ -35,7 +37,12 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "Qualifier": st.sampled_from(["1", "2", "prod", "$LATEST"]),
     "FunctionVersion": st.sampled_from(["1", "2", "$LATEST"]),
     "Role": st.just(ROLE),
-    "Layers": st.just([]),
+    "Layers": st.sampled_from([[], [f"{LAYER}:1"], [f"{LAYER}:1", f"{LAYER}:2"]]),
+    "LayerName": st.sampled_from(["l", "m", LAYER]),
+    "VersionNumber": st.integers(0, 4),
+    "Arn": st.sampled_from([f"{LAYER}:1", f"{LAYER}:2"]),
+    "Content": st.fixed_dictionaries({"ZipFile": st.just(zip_bytes())}),
+    "StatementId": st.sampled_from("ab"),
     "Runtime": st.just("python3.13"),
     "ZipFile": st.sampled_from([zip_bytes(), zip_bytes({"a.py": ""}), b"", b"PK"]),
     "Code": st.fixed_dictionaries({"ZipFile": st.just(zip_bytes())}),
@@ -128,6 +135,28 @@ def test_no_request_ends_in_a_fault(
         assert isinstance(answer.get_json(), dict)
     if data.draw(st.booleans()):
         api.settle()
+
+
+@pytest.mark.parametrize("name", sorted(load().operations.keys() - OPERATIONS.keys()))
+def test_an_operation_that_is_not_there_answers_with_its_name(api: Api, name: str) -> None:
+    operation = load().operations[name]
+    path = re.sub(r"\{[^}]*\}", "x", operation.path)
+    for answer in (
+        api.request(operation.method, path),
+        api.request(operation.method, path, b"{}", {"Content-Type": "application/json"}),
+    ):
+        assert answer.status_code == 501
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.headers["x-amzn-ErrorType"] == "NotImplementedException"
+        assert answer.get_json() == {
+            "Type": "Service",
+            "message": f"fnbox does not implement lambda:{name}.",
+        }
+
+
+def test_every_operation_of_the_model_has_a_route_of_its_own() -> None:
+    routes = {(each.method, each.path) for each in load().operations.values()}
+    assert len(routes) == len(load().operations) == len(BOTOCORE.operation_names) == 91
 
 
 @settings(max_examples=40, deadline=None)

@@ -23,6 +23,7 @@ from sandbox.invocation import Invocation, Outcome
 from sandbox.metrics import Metrics
 from sandbox.names import LATEST, FunctionKey
 from sandbox.service import InvokeService
+from sandbox.traces.store import Traces
 from tests.support.api import ACCOUNT, REGION, Api, open_api
 
 # As the Invoke API has them, and botocore's model at another place.
@@ -93,6 +94,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         pool=EchoPool(),  # type: ignore[arg-type]
         put_event=opened.events.put,
         metrics=Metrics(),
+        traces=Traces(opened.clock, count=10, max_bytes=2**20),
         wait_timeout=1,
         account_concurrency=1000,
     )

@@ -107,8 +107,8 @@ GIVEN_AND_ANSWERED = {
     ),
     "KMSKeyArn": ("arn:aws:kms:a:b:c", {"KMSKeyArn": "arn:aws:kms:a:b:c"}),
     "Layers": (
-        ["arn:aws:lambda:us-east-1:1:layer:l:1"],
-        {"Layers": [{"Arn": "arn:aws:lambda:us-east-1:1:layer:l:1", "CodeSize": 0}]},
+        [{"Arn": "arn:aws:lambda:us-east-1:1:layer:l:1", "CodeSize": 9}],
+        {"Layers": [{"Arn": "arn:aws:lambda:us-east-1:1:layer:l:1", "CodeSize": 9}]},
     ),
     "FileSystemConfigs": (
         [{"Arn": "arn:efs", "LocalMountPath": "/mnt/x"}],
@@ -204,7 +204,7 @@ def test_the_status_of_an_update_comes_and_goes() -> None:
 
 
 def published(document: documents.Document, description: str | None = None) -> documents.Document:
-    return documents.published(document, 7, description, NOW)
+    return documents.published(document, "7", description, NOW)
 
 
 def test_a_published_zip_is_active_at_once() -> None:

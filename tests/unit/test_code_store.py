@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
+import shutil
 import stat
 import struct
 import tarfile
@@ -394,3 +396,120 @@ def test_many_puts_of_one_package_at_once_make_one(store: CodeStore, tmp_path: P
     assert len(codes) == 8
     assert len(set(codes)) == 1
     assert everything_below(tmp_path / "code" / "tmp") == set()
+
+
+def test_packages_are_merged_and_the_later_one_wins(store: CodeStore) -> None:
+    first = store.put_zip(
+        zipped(
+            ("kept", "1"),
+            ("both/one", "1"),
+            ("both/two", "1"),
+            ("file", "1"),
+            ("directory/x", "1"),
+            link("link", "both"),
+            link("turns", "kept"),
+            link("dir", "directory"),
+        )
+    )
+    second = store.put_zip(
+        zipped(
+            ("both/two", "2"),
+            (entry("both/run", 0o100755), "2"),
+            ("file/x", "2"),
+            ("directory", "2"),
+            ("link/y", "2"),
+            link("turns", "file"),
+            ("dir", "2"),
+        )
+    )
+    merged = store.merge([first, second])
+    assert merged.unpacked_size == first.unpacked_size + second.unpacked_size
+    tree = store.tree(merged)
+    assert {name: (tree / name).read_text() for name in files_of(tree)} == {
+        "kept": "1",
+        "both/one": "1",
+        "both/two": "2",
+        "both/run": "2",
+        "file/x": "2",
+        "directory": "2",
+        "link/y": "2",
+        "dir": "2",
+    }
+    assert os.readlink(tree / "turns") == "file"
+    assert permissions(tree / "both/run") == 0o755
+    assert permissions(tree / "both") == permissions(tree) == 0o755
+    # the packages are as they were
+    assert (store.tree(first) / "both/two").read_text() == "1"
+    assert not (store.tree(first) / "both/run").exists()
+
+
+def files_of(tree: Path) -> set[str]:
+    return {
+        str(path.relative_to(tree))
+        for path in tree.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def test_merging_writes_through_no_link(store: CodeStore) -> None:
+    """Each package keeps to its own tree; one over the other, a link may lead out of it."""
+    inside = store.put_zip(zipped(("a/b/file", "1"), link("a/out", "b/../..")))
+    turned = store.put_zip(zipped(link("a/b", "..")))
+    through = store.put_zip(zipped(("a/out/escaped", "3")))
+    tree = store.tree(store.merge([inside, turned, through]))
+    assert everything_below(tree.parent) == {
+        *("tree", "tree/a", "tree/a/b", "tree/a/out", "tree/a/out/escaped")
+    }
+    assert not (tree / "a/out").is_symlink()
+
+
+def test_a_merged_tree_is_made_once_for_packages_in_an_order(
+    store: CodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (store.put_zip(zipped(("file", text))) for text in "12")
+    assert store.merge([one]) == one
+    merged, turned = store.merge([one, two]), store.merge([two, one])
+    assert merged.sha256 != turned.sha256
+    assert (store.tree(merged) / "file").read_text() == "2"
+    assert (store.tree(turned) / "file").read_text() == "1"
+    monkeypatch.setattr(code_store.trees, "merge", lambda *_: 1 // 0)
+    assert store.merge([one, two]) == merged
+    again = CodeStore(tmp_path / "code", FakeClock())
+    assert again.merge([one, two]) == merged
+
+
+def test_a_merged_tree_shares_its_files_and_outlives_its_packages(
+    store: CodeStore, clock: FakeClock
+) -> None:
+    one, two = (store.put_zip(zipped((name, "text"))) for name in "ab")
+    merged = store.merge([one, two])
+    file = store.tree(merged) / "a"
+    assert file.samefile(store.tree(one) / "a")
+    clock.advance(GRACE + 1)
+    store.collect({merged.sha256})
+    assert not store.touch(one)
+    assert file.read_text() == "text"
+    clock.advance(GRACE + 1)
+    store.collect(set())
+    assert not file.exists()
+
+
+def test_files_are_copied_where_they_cannot_be_linked(
+    store: CodeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMLINK, "too many links")
+
+    monkeypatch.setattr(os, "link", refuse)
+    one, two = (store.put_zip(zipped((entry(name, 0o100755), name))) for name in "ab")
+    tree = store.tree(store.merge([one, two]))
+    assert (tree / "a").read_text() == "a"
+    assert permissions(tree / "b") == 0o755
+
+
+def test_a_merge_that_fails_leaves_nothing(store: CodeStore, tmp_path: Path) -> None:
+    one, two = (store.put_zip(zipped((name, ""))) for name in "ab")
+    shutil.rmtree(store.tree(two))
+    with pytest.raises(FileNotFoundError):
+        store.merge([one, two])
+    assert list((tmp_path / "code/tmp").iterdir()) == []

@@ -10,7 +10,15 @@ SANDBOX = Path(__file__).resolve().parents[2] / "sandbox"
 LAYERS = [
     {"errors", "names", "clock", "threads", "metrics"},
     {"settings", "state"},
-    {"catalog", "invocation", "lineage", "logs.lines", "logs.json_lines", "logs.formats"},
+    {
+        "catalog",
+        "invocation",
+        "lineage",
+        "logs.lines",
+        "logs.json_lines",
+        "logs.formats",
+        "traces",
+    },
     {"environments", "engines", "aws"},
     {"service", "queue", "logs"},
     {"api"},

@@ -13,8 +13,10 @@ from sandbox.catalog import Catalog, Version
 from sandbox.clock import FakeClock
 from sandbox.errors import (
     CallerError,
+    Conflict,
     EngineUnavailable,
     FnboxError,
+    ImageMissing,
     RecursiveInvocation,
     TooManyRequests,
 )
@@ -23,6 +25,7 @@ from sandbox.lineage import RUNS, forwarded
 from sandbox.metrics import Metrics
 from sandbox.names import LATEST, FunctionKey, FunctionReference
 from sandbox.service import InvokeService
+from sandbox.traces.store import Traces
 from tests.support.functions import until
 
 ACCOUNT = "000000000000"
@@ -38,6 +41,7 @@ class Environment:
         self.refusal: FnboxError | None = None
         self.tenants: list[str | None] = []
         """Whose calls have come."""
+        self.missing: FnboxError | None = None
 
     # as the pool
 
@@ -52,6 +56,13 @@ class Environment:
 
     def retire(self, *_: Any) -> None:
         pass
+
+    def check(self, *_: Any) -> None:
+        if self.missing:
+            raise self.missing
+
+    def prepare(self, *_: Any) -> None:
+        self.check()
 
     # as an environment
 
@@ -90,6 +101,7 @@ def service(catalog: Catalog, environment: Environment, metrics: Metrics) -> Inv
         pool=environment,  # type: ignore[arg-type]
         put_event=lambda _: None,
         metrics=metrics,
+        traces=Traces(FakeClock(), count=10, max_bytes=2**20),
         wait_timeout=1,
         account_concurrency=3,
     )
@@ -287,3 +299,40 @@ def test_calls_are_counted_by_how_they_ended(
         "fnbox_invocation_seconds_sum 0.004",
     ):
         assert line in lines
+
+
+def test_a_function_whose_image_is_gone_has_failed_until_it_gets_another(
+    service: InvokeService, catalog: Catalog, environment: Environment
+) -> None:
+    key = FunctionKey(ACCOUNT, "us-east-1", "h")
+    image = {"ImageUri": "gone:1"}
+    catalog.create_function(key, {"Role": "r", "PackageType": "Image", "Code": image})
+    environment.missing = ImageMissing("no image gone:1")
+    service._activate(key, LATEST)
+    document = catalog.function(key).latest.configuration
+    assert [document.get(f"State{suffix}") for suffix in ("", "Reason", "ReasonCode")] == [
+        *("Failed", "Source image gone:1 does not exist.", "ImageDeleted")
+    ]
+    with pytest.raises(Conflict, match="currently in the following state: Failed"):
+        service.invoke(call("h"))
+    environment.missing = None
+    catalog.update_code(key, {"ImageUri": "there:1"})
+    service._activate(key, LATEST)
+    assert service.invoke(call("h")).payload == b"{}"
+    environment.missing = ImageMissing("no image gone:2")
+    catalog.update_code(key, {"ImageUri": "gone:2"})
+    service._activate(key, LATEST)
+    document = catalog.function(key).latest.configuration
+    assert (document["State"], document["LastUpdateStatus"]) == ("Active", "Failed")
+    assert document["LastUpdateStatusReasonCode"] == "ImageDeleted"
+    assert document["LastUpdateStatusReason"] == "Source image gone:2 does not exist."
+
+
+def test_an_engine_that_does_not_answer_fails_no_function(
+    service: InvokeService, catalog: Catalog, environment: Environment
+) -> None:
+    key = FunctionKey(ACCOUNT, "us-east-1", "f")
+    catalog.update_code(key, {"ImageUri": "my:2"})
+    environment.missing = EngineUnavailable("no engine")
+    service._activate(key, LATEST)
+    assert catalog.function(key).latest.configuration["LastUpdateStatus"] == "Successful"

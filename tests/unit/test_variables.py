@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sandbox.engines.base import Image
@@ -42,3 +44,20 @@ def test_the_runtime_is_told_the_log_format_and_the_level():
     json = configured(LoggingConfig={"LogFormat": "JSON", "ApplicationLogLevel": "WARN"})
     assert json["environment"]["AWS_LAMBDA_LOG_FORMAT"] == "JSON"
     assert json["environment"]["AWS_LAMBDA_LOG_LEVEL"] == "WARN"
+
+
+def test_what_layers_bring_is_on_the_search_paths():
+    of_zip = configured()["environment"]
+    assert of_zip["PATH"].endswith(":/opt/bin")
+    assert of_zip["LD_LIBRARY_PATH"].endswith(":/opt/lib")
+    assert "LD_LIBRARY_PATH" not in configured(PackageType="Image")["environment"]
+    own = configured(Environment={"Variables": {"LD_LIBRARY_PATH": "/mine"}})["environment"]
+    assert own["LD_LIBRARY_PATH"] == "/mine"
+
+
+def test_an_image_knows_its_paths_better_than_the_platform():
+    image = replace(IMAGE, environment=("PATH=/bin", "LD_LIBRARY_PATH=/lib"))
+    version = make_version()
+    told = configuration(version, image, uid=1, log_group="group", log_stream="stream")
+    assert told["environment"]["PATH"] == "/bin"
+    assert told["environment"]["LD_LIBRARY_PATH"] == "/lib"
