@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 from sandbox.catalog.catalog import Catalog
@@ -103,15 +102,15 @@ class InvokeService:
         except FnboxError:
             metrics.platform_errors.inc()
             raise
-        metrics.invocations.inc()
-        metrics.durations.observe(outcome.duration_ms / 1000)
+        metrics.runs.observe(outcome.duration_ms / 1000)
         if outcome.function_error is not None:
             metrics.function_errors.inc()
         return outcome
 
     def _run(self, invocation: Invocation) -> Outcome:
         version = self._active(invocation.reference, invocation.tenant_id)
-        with self._admitted(invocation):
+        shares = self._admit(invocation)
+        try:
             invocation.trace.version = version.version
             invocation.trace.routed = self._traces.now()
             environment = self._pool.lease(version, self._wait_timeout, invocation.tenant_id)
@@ -122,6 +121,8 @@ class InvokeService:
             finally:
                 self._pool.release(environment, lost=lost)
             return outcome
+        finally:
+            self._dismiss(invocation.reference.key, shares)
 
     def stream(self, invocation: Invocation) -> ResponseStream:
         """Run an invocation, in the background; returns once its response begins, or ends.
@@ -213,31 +214,33 @@ class InvokeService:
             raise CallerError(_TENANT_MISSING if tenant_id is None else _TENANT_TOO_MANY)
         return version
 
-    @contextmanager
-    def _admitted(self, invocation: Invocation) -> Iterator[None]:
-        """Within what the function has reserved; else within what nobody has reserved of its
-        account's concurrency, which all other functions share. Not once too often in a chain."""
+    def _admit(self, invocation: Invocation) -> bool:
+        """Count a call, within what its function has reserved; else within what nobody has
+        reserved of its account's concurrency, which all other functions share: then True.
+        Raises TooManyRequests, and RecursiveInvocation once it is too often in a chain."""
         running, key = self._running, invocation.reference.key
         function = self._catalog.function(key)
         if runs_before(invocation.trace_id) >= RUNS and function.recursive_loop != "Allow":
             raise RecursiveInvocation(_RECURSIVE)
         reserved = function.reserved_concurrency
-        sharing, place = self._sharing, key[:2]
         if reserved is None:
+            sharing, place = self._sharing, key[:2]
             if sharing[place] >= self._account_concurrency - self._catalog.reserved(*place):
                 raise TooManyRequests("ConcurrentInvocationLimitExceeded")
+            sharing[place] += 1
         elif running[key] >= reserved:
             raise TooManyRequests("ReservedFunctionConcurrentInvocationLimitExceeded")
-        shares = reserved is None  # to the end, whatever is reserved meanwhile
-        sharing[place] += shares
         running[key] += 1
-        try:
-            yield
-        finally:
-            sharing[place] -= shares
+        return reserved is None  # to the end, whatever is reserved meanwhile
+
+    def _dismiss(self, key: FunctionKey, shares: bool) -> None:
+        if shares:
+            self._sharing[key[:2]] -= 1
+        running = self._running
+        if running[key] == 1:
+            del running[key]
+        else:
             running[key] -= 1
-            if not running[key]:
-                del running[key]
 
     def _changed(self, key: FunctionKey) -> None:
         try:

@@ -25,11 +25,12 @@ def _setting(
     *,
     alias: tuple[str, Callable[[str], Any]] | None = None,
     entries: Mapping[str, str] | None = None,
+    choices: tuple[str, ...] = (),
 ) -> Any:
     """`alias`: a variable that others know it by, and how it is read; `entries`: of a mapping,
-    variables that each hold the value of one key."""
+    variables that each hold the value of one key; `choices`: the only values that there are."""
     factory = default if callable(default) else lambda: default
-    metadata = {"doc": doc, "alias": alias, "entries": entries or {}}
+    metadata = {"doc": doc, "alias": alias, "entries": entries or {}, "choices": choices}
     return field(default_factory=factory, metadata=metadata)
 
 
@@ -57,6 +58,17 @@ class Settings:
     )
     account: str = _setting("000000000000", "account of callers whose access key is not 12 digits")
     region: str = _setting("us-east-1", "region of callers whose request names none")
+    iam: str = _setting(
+        "off",
+        "`enforce`: a function URL of AuthType NONE answers only whom a policy allows, as on AWS; "
+        "`off`: everybody. One of AWS_IAM always asks the policy",
+        choices=("off", "enforce"),
+    )
+    url_domain: str = _setting(
+        "",
+        "domain of the FunctionUrls in answers, as `localhost`: "
+        "`http://<id>.lambda-url.<region>.<domain>:<port>/`; empty: `/_fnbox/urls/<id>/` instead",
+    )
     docker_host: str = _setting(
         "unix:///var/run/docker.sock",
         "address of the Docker Engine",
@@ -181,6 +193,7 @@ class Settings:
             from_file.pop(item.name, None)
             try:
                 values[item.name] = _convert(str(item.type), raw)
+                _choose(values[item.name], item.metadata["choices"])
             except ValueError as error:
                 raise StartupError(f"{source}={raw!r} cannot be used: {error}") from error
             for name, key in item.metadata["entries"].items():
@@ -229,6 +242,11 @@ def _convert(kind: str, raw: Any) -> Any:
     if kind == "dict[str, str]":
         return _mapping(raw)
     return str(raw)
+
+
+def _choose(value: Any, choices: tuple[str, ...]) -> None:
+    if choices and value not in choices:
+        raise ValueError(f"it is one of {', '.join(choices)}")
 
 
 def _mapping(raw: Any) -> dict[str, str]:

@@ -1,12 +1,15 @@
 """The Flask app: Lambda's API, and fnbox's own pages under `/_fnbox/`.
 
-Every request that is not one of fnbox's own goes through `Dispatch`, which answers
-it from the service model. Two doors lead there, and to the same functions:
+What is for a function URL goes to `FunctionUrls`. Every other request that is not one of
+fnbox's own goes through `Dispatch`, which answers it from the service model. Two doors lead
+there, and to the same functions:
 
 * Flask's catch-all, for everything;
 * `ShortWay`, plain WSGI in front of Flask, for Invoke and its kin alone. Routing and
   contexts of Flask cost a warm invoke more than all the rest of the API layer, so a
-  request whose path is Invoke's goes to `Dispatch` directly.
+  request whose path is Invoke's goes to `Dispatch` directly. `sandbox.http.worker` asks
+  it for most invokes without WSGI's ceremony: with a dict that holds the request's
+  method, `RAW_URI`, query, headers and `wsgi.input`, and nothing else.
 
 What is for another AWS service leaves before Flask, for `PassingOn`.
 """
@@ -23,7 +26,7 @@ from werkzeug.exceptions import HTTPException
 
 import sandbox
 from sandbox.api.context import RECEIVED
-from sandbox.api.dispatch import Dispatch, request_target
+from sandbox.api.dispatch import Dispatch, Found, request_target
 from sandbox.api.elsewhere import destination
 from sandbox.api.errors import Body, Reply
 from sandbox.api.events import events_blueprint
@@ -34,6 +37,8 @@ from sandbox.api.model import load
 from sandbox.api.passing_on import PassingOn
 from sandbox.api.services import Services
 from sandbox.api.traces import traces_blueprint
+from sandbox.api.urls.address import HOST_MARK
+from sandbox.api.urls.front import FunctionUrls
 from sandbox.catalog import Code
 from sandbox.clock import Clock
 from sandbox.metrics import CONTENT_TYPE
@@ -101,27 +106,38 @@ def create_app(services: Services) -> Flask:
             return lambda_api()
         return reply(dispatch.failed())  # Flask has logged what was raised
 
-    app.wsgi_app = ShortWay(  # type: ignore[method-assign]
-        app.wsgi_app, dispatch, others, services.clock
-    )
+    short_way = ShortWay(app.wsgi_app, dispatch, FunctionUrls(services), others, services.clock)
+    app.wsgi_app = short_way  # type: ignore[method-assign]
+    app.extensions["short_way"] = short_way
     return app
 
 
 class ShortWay:
-    """Answers Invoke and its kin itself, has `others` answer what is for another service, and
-    hands everything else to `further`."""
+    """Answers Invoke and its kin itself, and hands everything else to `urls`, to `others`, which
+    answer what is for other AWS services, or to `further`."""
 
     def __init__(
-        self, further: WSGIApplication, dispatch: Dispatch, others: PassingOn, clock: Clock
+        self,
+        further: WSGIApplication,
+        dispatch: Dispatch,
+        urls: FunctionUrls,
+        others: PassingOn,
+        clock: Clock,
     ) -> None:
         self._further = further
         self._dispatch = dispatch
+        self._urls = urls
         self._others = others
         self._now = clock.monotonic
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ[RECEIVED] = self._now()
+        # a function may have any path, Invoke's too
+        if HOST_MARK in environ.get("HTTP_HOST", ""):
+            return self._urls(environ, start_response)
         found = self._dispatch.route(environ)
+        if found is None and self._urls.serves(environ):
+            return self._urls(environ, start_response)
         if found is None or found[0].name not in INVOKE:
             path, _ = request_target(environ)
             unknown = found is None and bool(self._others.services)
@@ -130,9 +146,18 @@ class ShortWay:
                 return self._further(environ, start_response)
             status, headers, body = self._others.answer(environ, other)
         else:
-            status, headers, body = self._dispatch.answer(environ, found)
+            status, headers, body = self.answer(environ, found)
         start_response(_STATUS_LINES.get(status, f"{status} Unknown"), [*headers, *length_of(body)])
         return (body,) if isinstance(body, bytes) else body
+
+    def route(self, environ: WSGIEnvironment) -> Found | None:
+        """Invoke, if that is what is asked for: its answer is bytes."""
+        environ[RECEIVED] = self._now()
+        found = self._dispatch.route(environ)
+        return found if found is not None and found[0].name == "Invoke" else None
+
+    def answer(self, environ: WSGIEnvironment, found: Found) -> Reply:
+        return self._dispatch.answer(environ, found)
 
 
 def length_of(body: Body) -> list[tuple[str, str]]:

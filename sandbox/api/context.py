@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
 from sandbox.errors import InvalidRequestContent
+from sandbox.identifiers import new_uuid, random_hex
 from sandbox.settings import Settings
 
 _CREDENTIAL = re.compile(
@@ -45,7 +45,7 @@ class RequestContext:
 
 
 def new_request_id() -> str:
-    return str(uuid.uuid4())
+    return new_uuid()
 
 
 def read_request_id(environ: Mapping[str, Any]) -> str:
@@ -70,14 +70,10 @@ def read_context(environ: Mapping[str, Any], request_id: str, settings: Settings
         query = environ.get("QUERY_STRING", "")
         if "X-Amz-Credential=" in query:
             credential = parse_qs(query).get("X-Amz-Credential", [""])[0]
-    account, region = settings.account, settings.region
-    found = _CREDENTIAL.search(credential.rpartition("Credential=")[2]) if credential else None
-    if found is not None:
-        if _ACCOUNT.fullmatch(found["key"]):
-            account = found["key"]
-        # a region that no ARN may hold would make functions that cannot be named again
-        if found["region"] and _REGION.fullmatch(found["region"]):
-            region = found["region"]
+    # A signature differs each time, what it stands behind does not.
+    scope = credential.rpartition("Credential=")[2].partition(",")[0]
+    account, region = _read_scope(scope) if scope else (None, None)
+    account, region = account or settings.account, region or settings.region
     host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
     return RequestContext(
         account=account,
@@ -89,21 +85,35 @@ def read_context(environ: Mapping[str, Any], request_id: str, settings: Settings
     )
 
 
+@lru_cache(256)
+def _read_scope(scope: str) -> tuple[str | None, str | None]:
+    """Account and region, each if it is there and can be one."""
+    found = _CREDENTIAL.search(scope)
+    if found is None:
+        return None, None
+    account = found["key"] if _ACCOUNT.fullmatch(found["key"]) else None
+    # a region that no ARN may hold would make functions that cannot be named again
+    region = found["region"] if found["region"] and _REGION.fullmatch(found["region"]) else None
+    return account, region
+
+
 def read_trace(header: str | None) -> str:
     """The trace that an invocation belongs to, as `Root=…;Parent=…;Sampled=…[;Lineage=…]`.
 
     What the caller sent is kept; what it left out, or sent broken, is made.
     """
+    if not header:
+        digits = random_hex()
+        return f"Root=1-{int(time.time()):08x}-{digits[:24]};Parent={digits[24:]};Sampled=0"
     fields: dict[str, str] = {}
-    if header:
-        for part in header.split(";"):
-            key, _, value = part.strip().partition("=")
-            fields[key.lower()] = value
+    for part in header.split(";"):
+        key, _, value = part.strip().partition("=")
+        fields[key.lower()] = value
     root, parent = fields.get("root", ""), fields.get("parent", "")
     if not _TRACE_ROOT.fullmatch(root):
-        root, parent = f"1-{int(time.time()):08x}-{os.urandom(12).hex()}", ""
+        root, parent = f"1-{int(time.time()):08x}-{random_hex()[:24]}", ""
     if not _TRACE_PARENT.fullmatch(parent):
-        parent = os.urandom(8).hex()
+        parent = random_hex()[:16]
     sampled = "1" if fields.get("sampled") == "1" else "0"
     lineage = fields.get("lineage", "")
     trace = f"Root={root};Parent={parent};Sampled={sampled}"

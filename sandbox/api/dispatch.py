@@ -16,10 +16,13 @@ from sandbox.api import (
     account,
     aliases,
     event_configs,
+    function_urls,
     functions,
     invoke,
     layers,
+    permissions,
     recursion,
+    runtime_configs,
     tags,
     versions,
 )
@@ -34,6 +37,7 @@ from sandbox.api.errors import (
 from sandbox.api.model import Model, Operation
 from sandbox.api.services import Call, Implementation, Services
 from sandbox.errors import FnboxError, InvalidRequestContent, RequestTooLarge
+from sandbox.http.wire import REQUEST_ID
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +56,9 @@ OPERATIONS: dict[str, Implementation] = {
     **tags.OPERATIONS,
     **account.OPERATIONS,
     **event_configs.OPERATIONS,
+    **permissions.OPERATIONS,
+    **function_urls.OPERATIONS,
+    **runtime_configs.OPERATIONS,
     **recursion.OPERATIONS,
     **layers.OPERATIONS,
 }
@@ -78,12 +85,15 @@ class Dispatch:
         path, query = request_target(environ)
         return self._model.routes.match(environ["REQUEST_METHOD"], path, query)
 
-    def answer(self, environ: Mapping[str, Any], found: Found | None) -> Reply:
-        """The reply to a request that `route` found an operation for, or none."""
+    def answer(self, environ: dict[str, Any], found: Found | None) -> Reply:
+        """The reply to a request that `route` found an operation for, or none.
+
+        Adds the request's id to `environ`.
+        """
         request_id = ""
         headers: list[tuple[str, str]] = []
         try:
-            request_id = read_request_id(environ)
+            request_id = environ[REQUEST_ID] = read_request_id(environ)
             status, modelled, body = self._answer(environ, found, request_id, headers)
         except FnboxError as error:
             status, modelled, body = error_reply(
@@ -143,32 +153,38 @@ def read_body(environ: Mapping[str, Any], operation: Operation) -> bytes:
     limit = _LIMITS.get(operation.name, DOCUMENT_BYTES)
     if environ.get("HTTP_X_AMZ_INVOCATION_TYPE") == "Event" and operation.name == "Invoke":
         limit = EVENT_BYTES
+    body = read_bytes(environ, operation.name, limit)
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
+    if body and encoding not in ("", "identity"):
+        raise UnsupportedMediaType(f"A body with Content-Encoding {encoding} is not supported.")
+    return body
+
+
+def read_bytes(environ: Mapping[str, Any], operation: str, limit: int) -> bytes:
+    """The whole body, as it was sent. Raises RequestTooLarge, InvalidRequestContent."""
     given = environ.get("CONTENT_LENGTH")
     if given:
         if not given.isdecimal():
             raise InvalidRequestContent("The Content-Length header is not a number.")
         length = int(given) if len(given) < 20 else limit + 1
         if length > limit:
-            raise _too_large(operation.name, limit)
+            raise too_large(operation, limit)
     elif environ.get("wsgi.input_terminated"):
         length = None
     else:
         return b""
-    encoding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise UnsupportedMediaType(f"A body with Content-Encoding {encoding} is not supported.")
     try:
         body: bytes = environ["wsgi.input"].read(limit + 1 if length is None else length)
     except OSError as error:
         raise InvalidRequestContent("The connection ended within the request's body.") from error
     if length is None:
         if len(body) > limit:
-            raise _too_large(operation.name, limit)
+            raise too_large(operation, limit)
     elif len(body) != length:
         raise InvalidRequestContent("The request's body is shorter than its Content-Length.")
     return body
 
 
-def _too_large(operation: str, limit: int) -> RequestTooLarge:
+def too_large(operation: str, limit: int) -> RequestTooLarge:
     name = "InvokeFunction" if operation == "Invoke" else operation
     return RequestTooLarge(f"Request must be smaller than {limit} bytes for the {name} operation")

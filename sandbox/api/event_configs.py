@@ -30,7 +30,7 @@ def put_function_event_invoke_config(call: Call, members: dict[str, Any]) -> dic
     change = partial(
         event_configs.put, qualifier=qualifier, request=members, now=call.services.clock.wall()
     )
-    function = call.services.catalog.configure_events(key, change)
+    function = call.services.catalog.attach(key, change)
     return function.event_configs[qualifier].document
 
 
@@ -40,7 +40,7 @@ def update_function_event_invoke_config(call: Call, members: dict[str, Any]) -> 
     change = partial(
         event_configs.updated, qualifier=qualifier, request=members, now=call.services.clock.wall()
     )
-    function = call.services.catalog.configure_events(key, change)
+    function = call.services.catalog.attach(key, change)
     return function.event_configs[qualifier].document
 
 
@@ -54,7 +54,7 @@ def delete_function_event_invoke_config(call: Call, members: dict[str, Any]) -> 
     reference = reference_of(call, members)
     _function(call, reference.key)
     change = partial(event_configs.deleted, qualifier=reference.qualifier or LATEST)
-    call.services.catalog.configure_events(reference.key, change)
+    call.services.catalog.attach(reference.key, change)
     return {}
 
 

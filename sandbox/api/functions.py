@@ -16,6 +16,7 @@ from sandbox.api.rules import (
     unqualified_key,
 )
 from sandbox.api.services import Call, Implementation
+from sandbox.api.snap_start import check_snap_start
 from sandbox.catalog import Code, Version
 from sandbox.catalog.documents import listed
 from sandbox.catalog.records import version_order
@@ -33,6 +34,7 @@ _LOGGER = logging.getLogger(__name__)
 def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
     check_create(key, members)
+    check_snap_start({}, members)
     _check_runtime(call, members.get("Runtime"))
     members = {**members, "Code": with_zip(call, members["Code"])}
     version = call.services.catalog.create_function(
@@ -116,7 +118,9 @@ def update_function_code(call: Call, members: dict[str, Any]) -> dict[str, Any]:
 
 def update_function_configuration(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
-    check_update_configuration(call.services.catalog.function(key).latest.configuration, members)
+    latest = call.services.catalog.function(key).latest
+    check_update_configuration(latest.configuration, members)
+    check_snap_start(latest.configuration, members)
     _check_runtime(call, members.get("Runtime"))
     version = call.services.catalog.update_configuration(key, members)
     settle(call, key)

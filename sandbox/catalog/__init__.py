@@ -1,5 +1,6 @@
 """Functions, versions, aliases and their code: what is deployed, kept on disk, read from memory."""
 
+from sandbox.catalog.attachments import FunctionUrl, Policy, RuntimeManagement
 from sandbox.catalog.catalog import Catalog
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.layers import Layer, LayerKey, Layers, LayerVersion
@@ -12,9 +13,12 @@ __all__ = [
     "CodeStore",
     "EventInvokeConfig",
     "Function",
+    "FunctionUrl",
     "Layer",
     "LayerKey",
     "LayerVersion",
     "Layers",
+    "Policy",
+    "RuntimeManagement",
     "Version",
 ]

@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox.catalog import documents, event_configs, publication, routing, storage
+from sandbox.catalog import attachments, documents, publication, routing, storage
+from sandbox.catalog.attachments import FunctionUrl
 from sandbox.catalog.code_store import CodeStore, recount
 from sandbox.catalog.database import Database
 from sandbox.catalog.layers import Layers, check_size
@@ -145,6 +146,10 @@ class Catalog:
         if alias is None:
             raise NotFound(f"Cannot find alias arn: {key.qualified(name)}")
         return alias
+
+    def function_url(self, url_id: str) -> FunctionUrl | None:
+        """Whose URL that is."""
+        return self._snapshot.urls.get(url_id)
 
     def tags(self, reference: FunctionReference) -> Mapping[str, str]:
         """NotFound when the function is not there."""
@@ -326,7 +331,7 @@ class Catalog:
                     f"reference it: [{', '.join(users)}]"
                 )
             left = {name: v for name, v in function.versions.items() if name != qualifier}
-            return event_configs.without(replace(function, versions=left), qualifier)
+            return attachments.without(replace(function, versions=left), qualifier)
 
         self._change(key, delete)
 
@@ -365,7 +370,7 @@ class Catalog:
             if name not in function.aliases:
                 return function
             left = {other: alias for other, alias in function.aliases.items() if other != name}
-            return event_configs.without(replace(function, aliases=left), name)
+            return attachments.without(replace(function, aliases=left), name)
 
         self._change(key, delete)
 
@@ -407,10 +412,9 @@ class Catalog:
         """Say what becomes of a function that calls itself: `Terminate`, `Allow`. NotFound."""
         return self._change(key, lambda found: replace(existing(found, key), recursive_loop=loop))
 
-    def configure_events(
-        self, key: FunctionKey, change: Callable[[Function], Function]
-    ) -> Function:
-        """Change event invoke configurations, as `catalog.event_configs` does. NotFound."""
+    def attach(self, key: FunctionKey, change: Callable[[Function], Function]) -> Function:
+        """Change what hangs on qualifiers, as `event_configs`, `permissions`, `function_urls` and
+        `runtime_configs` do. NotFound."""
         return self._change(key, lambda found: change(existing(found, key)))
 
     def _change(self, key: FunctionKey, change: Callable[[Function | None], F]) -> F:

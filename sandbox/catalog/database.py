@@ -28,7 +28,7 @@ from sandbox.threads import run_native
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration; a test keeps it so."""
 
 _BATCH = 256

@@ -201,9 +201,13 @@ def _logging(value: Mapping[str, Any], key: FunctionKey) -> Document:
 
 
 def _runtime(runtime: str, key: FunctionKey) -> Document:
+    return {"Runtime": runtime, "RuntimeVersionConfig": runtime_version(runtime, key)}
+
+
+def runtime_version(runtime: str, key: FunctionKey, arn: str | None = None) -> Document:
+    """The RuntimeVersionConfig of a runtime: of the version that was chosen, else its only one."""
     digest = hashlib.sha256(runtime.encode()).hexdigest()
-    arn = f"arn:aws:lambda:{key.region}::runtime:{digest}"
-    return {"Runtime": runtime, "RuntimeVersionConfig": {"RuntimeVersionArn": arn}}
+    return {"RuntimeVersionArn": arn or f"arn:aws:lambda:{key.region}::runtime:{digest}"}
 
 
 _AS_GIVEN = (

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from sandbox.catalog.attachments import FunctionUrl, Policy, RuntimeManagement
 from sandbox.names import LATEST, LATEST_PUBLISHED, FunctionKey
 
 _UNNUMBERED = {LATEST: -1, LATEST_PUBLISHED: 0}
@@ -210,6 +211,10 @@ class Function:
     """By qualifier, sorted."""
     recursive_loop: str = "Terminate"
     """What becomes of calls in which it has called itself too often: `Terminate` or `Allow`."""
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    urls: Mapping[str, FunctionUrl] = field(default_factory=dict)
+    runtime_management: Mapping[str, RuntimeManagement] = field(default_factory=dict)
+    """What hangs on a qualifier: by it, `$LATEST` for the function itself; sorted."""
     former: Version | None = None
     """`$LATEST` as calls still see it while an update is in progress, else None. It is not
     kept over a restart: then calls see the update at once."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, and_
 
-from sandbox.catalog import tables
+from sandbox.catalog import attachment_rows, tables
 from sandbox.catalog.records import (
     Alias,
     Code,
@@ -59,6 +59,7 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
         configs[key][qualifier] = EventInvokeConfig(
             key, qualifier, modified, retries, age, success, failure
         )
+    attached = attachment_rows.load(connection)
     found = {}
     for *of, tags, last_version, reserved, loop in _all(connection, tables.functions):
         key = FunctionKey(*of)
@@ -66,7 +67,15 @@ def _load(connection: Connection) -> tuple[dict[FunctionKey, Function], dict[Fun
         named = dict(sorted(aliases[key].items()))
         configured = dict(sorted(configs[key].items()))
         found[key] = Function(
-            key, published, named, tags, last_version, reserved, configured, recursive_loop=loop
+            key,
+            published,
+            named,
+            tags,
+            last_version,
+            reserved,
+            configured,
+            recursive_loop=loop,
+            **attached.get(key, {}),
         )
     used = {FunctionKey(*of): number for *of, number in _all(connection, tables.used_versions)}
     return found, used
@@ -95,6 +104,10 @@ def save(
     old_configs = old.event_configs if old else {}
     configs = tables.event_invoke_configs
     _save_parts(connection, configs, key, old_configs, new.event_configs, _config_row)
+    for kind in attachment_rows.KINDS:
+        before = getattr(old, kind.member) if old else {}
+        after = getattr(new, kind.member)
+        _save_parts(connection, kind.table, key, before, after, attachment_rows.row(kind))
 
 
 def _save_parts(

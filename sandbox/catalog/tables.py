@@ -94,6 +94,41 @@ event_invoke_configs = Table(
     _of_a_function(),
 )
 
+# what hangs on a qualifier: see `attachments`
+policies = Table(
+    "policies",
+    metadata,
+    *_key(),
+    Column("qualifier", Text, primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("revision_id", Text, nullable=False),
+    _of_a_function(),
+)
+
+function_urls = Table(
+    "function_urls",
+    metadata,
+    *_key(),
+    Column("qualifier", Text, primary_key=True),
+    Column("url_id", Text, nullable=False, unique=True),
+    Column("auth_type", Text, nullable=False),
+    Column("cors", JSON, nullable=False),
+    Column("invoke_mode", Text),
+    Column("created_at", Float(53), nullable=False),
+    Column("modified_at", Float(53), nullable=False),
+    _of_a_function(),
+)
+
+runtime_management = Table(
+    "runtime_management",
+    metadata,
+    *_key(),
+    Column("qualifier", Text, primary_key=True),
+    Column("update_on", Text, nullable=False),
+    Column("runtime_version_arn", Text),
+    _of_a_function(),
+)
+
 # the numbers that a deleted function has used up, for the next one of its name
 used_versions = Table(
     "used_versions",

@@ -7,7 +7,6 @@ socket around them. Payloads are never copied more than once.
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import struct
 import threading
@@ -15,8 +14,11 @@ from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+import msgspec
+
 from sandbox.errors import EnvironmentFailed
 from sandbox.invocation import Payload
+from sandbox.sockets import JOINED_BYTES, send_all
 
 PROTOCOL = 1
 
@@ -44,6 +46,11 @@ class FrameKind(IntEnum):
     SEGMENT = 136
 
 
+_KINDS = {kind.value: kind for kind in FrameKind}
+_write_meta = msgspec.json.Encoder().encode
+_read_meta = msgspec.json.Decoder().decode
+
+
 class Frame(NamedTuple):
     kind: FrameKind
     meta: Mapping[str, Any] = {}
@@ -52,7 +59,7 @@ class Frame(NamedTuple):
 
 def encode_head(frame: Frame) -> bytes:
     """Everything of a frame but its payload."""
-    meta = json.dumps(frame.meta, separators=(",", ":")).encode() if frame.meta else b""
+    meta = _write_meta(frame.meta) if frame.meta else b""
     return _PRELUDE.pack(frame.kind, len(meta), len(frame.payload)) + meta
 
 
@@ -64,13 +71,13 @@ class Decoder:
     """
 
     def __init__(self) -> None:
-        self._store = bytearray(_BUFFER)
+        self._store = memoryview(bytearray(_BUFFER))
         self._start = 0
         self._end = 0
 
     def buffer(self) -> memoryview:
         """Where the next bytes go; never empty."""
-        return memoryview(self._store)[self._end :]
+        return self._store[self._end :]
 
     def advance(self, count: int) -> Iterator[Frame]:
         """`count` bytes have been put into the buffer: the frames that are now whole."""
@@ -92,11 +99,11 @@ class Decoder:
             return None
         meta_start = self._start + _PRELUDE.size
         payload_start = meta_start + meta_size
-        view = memoryview(self._store)
+        view = self._store
         try:
-            kind = FrameKind(number)
-            meta = json.loads(bytes(view[meta_start:payload_start])) if meta_size else {}
-        except ValueError as error:
+            kind = _KINDS[number]
+            meta = _read_meta(view[meta_start:payload_start]) if meta_size else {}
+        except (KeyError, ValueError) as error:
             raise EnvironmentFailed(
                 f"the init sent a frame that cannot be read: {error}"
             ) from error
@@ -104,9 +111,9 @@ class Decoder:
         if len(self._store) > _BUFFER:
             payload = view[payload_start : payload_start + payload_size]
             rest = view[self._start + size : self._end]
-            self._store, self._start, self._end = bytearray(_BUFFER), 0, 0
+            self._store = memoryview(bytearray(_BUFFER))
             self._store[: len(rest)] = rest
-            self._end = len(rest)
+            self._start, self._end = 0, len(rest)
         else:
             payload = bytes(view[payload_start : payload_start + payload_size])
             self._start += size
@@ -119,7 +126,7 @@ class Decoder:
         if self._start + size <= len(self._store) and self._end < len(self._store):
             return
         held = self._store[self._start : self._end]
-        self._store = bytearray(max(size, _BUFFER))
+        self._store = memoryview(bytearray(max(size, _BUFFER)))
         self._store[: len(held)] = held
         self._start, self._end = 0, len(held)
 
@@ -134,27 +141,20 @@ class Channel:
 
     def send(self, *frames: Frame) -> None:
         """Write frames, together when they are small; EnvironmentFailed when it is closed."""
-        small = bytearray()
+        small = b""
         try:
             with self._sending:
                 for frame in frames:
                     small += encode_head(frame)
-                    if len(frame.payload) <= _BUFFER:
+                    if len(frame.payload) <= JOINED_BYTES:
                         small += frame.payload
                     else:
-                        self._write(small)
-                        self._write(frame.payload)
-                        small.clear()
+                        send_all(self._socket, small, frame.payload)
+                        small = b""
                 if small:
-                    self._write(small)
+                    send_all(self._socket, small)
         except OSError as error:
             raise EnvironmentFailed(f"the environment is gone: {error}") from error
-
-    def _write(self, data: Payload) -> None:
-        # gevent's `sendall` first asks how large the socket's buffer is; most frames fit.
-        sent = self._socket.send(data)
-        if sent < len(data):
-            self._socket.sendall(memoryview(data)[sent:])
 
     def frames(self) -> Iterator[Frame]:
         """Frames as they come, until the channel closes."""

@@ -94,6 +94,7 @@ class Containers:
             uid=uid,
             channel=channel,
             clock=self._clock,
+            scheduler=self._scheduler,
             on_lost=on_lost,
         )
 

@@ -9,11 +9,11 @@ thread of its own reads the channel.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import queue
 import threading
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +25,10 @@ from sandbox.environments import failures
 from sandbox.environments.channel import Channel, Frame, FrameKind
 from sandbox.environments.lifecycle import Event, State, StopReason, after
 from sandbox.environments.log import EnvironmentLog, LogWriter
+from sandbox.environments.scheduler import Alarm, Scheduler
 from sandbox.environments.variables import RESPONSE_BYTES
 from sandbox.errors import EnvironmentFailed
+from sandbox.identifiers import new_uuid
 from sandbox.invocation import (
     STREAM_BYTES,
     WINDOW_BYTES,
@@ -47,6 +49,8 @@ _KILL_SECONDS = 2.0
 _EXIT_SECONDS = 1.0
 _TURN_BYTES = 64 * 2**10
 """After as much log of one environment all others have their turn."""
+_LATE = Frame(FrameKind.HELLO)
+"""Among the reports: a deadline has passed."""
 _FRAME_COST = 32 * 2**10
 """A LOG frame, of 100 short records perhaps, costs as much as that many bytes of output."""
 
@@ -131,6 +135,7 @@ class ExecutionEnvironment:
         uid: int,
         channel: Channel,
         clock: Clock,
+        scheduler: Scheduler,
         on_lost: Callable[[ExecutionEnvironment], None],
     ) -> None:
         self.id = identifier
@@ -147,6 +152,7 @@ class ExecutionEnvironment:
         self._clock = clock
         self._on_lost = on_lost
         self._reports: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._alarm = Alarm(scheduler, clock, functools.partial(self._reports.put, _LATE))
         self._generation = 0
         self._exited = 0
         self._invocations = 0
@@ -259,8 +265,10 @@ class ExecutionEnvironment:
 
     def _take_in(self) -> None:
         """Note what was reported since: a runtime may end after its answer."""
-        while self.runtime_lives and self._next(self._clock.monotonic()) is not None:
-            pass
+        while self.runtime_lives and not self._reports.empty():
+            report = self._reports.get()
+            if report is not _LATE:
+                self._noted(report)
 
     def _deliver(self, invocation: Invocation, deadline: float) -> Frame | None:
         meta = self._invoke_meta(invocation, deadline)
@@ -291,7 +299,7 @@ class ExecutionEnvironment:
             "requestId": invocation.request_id,
             "deadlineMs": int((self._clock.wall() + remaining) * 1000),
             "invokedFunctionArn": invocation.reference.arn,
-            "invocationId": str(uuid.uuid4()),
+            "invocationId": new_uuid(),
         }
         if invocation.trace_id:
             meta["traceId"] = invocation.trace_id
@@ -367,12 +375,12 @@ class ExecutionEnvironment:
             traced=traced(version, invocation.trace_id),
             tenant_id=invocation.tenant_id,
         )
-        self.log.event(*self.log.format.end(self._clock.wall(), end))
+        log_tail = self.log.end(*self.log.format.end(self._clock.wall(), end))
         return Outcome(
             payload=ending.payload,
             function_error=None if ending.status == "success" else "Unhandled",
             executed_version=version.version,
-            log_tail=self.log.tail(),
+            log_tail=log_tail,
             duration_ms=ending.duration_ms,
         )
 
@@ -388,11 +396,16 @@ class ExecutionEnvironment:
 
     def _next(self, deadline: float) -> Frame | None:
         """The init's next report, or None at the deadline."""
-        timeout = max(0.0, deadline - self._clock.monotonic())
-        try:
-            report = self._reports.get(timeout=timeout)
-        except queue.Empty:
-            return None
+        self._alarm.set(deadline)
+        report = self._reports.get()
+        while report is _LATE:
+            if deadline <= self._clock.monotonic():
+                return None
+            report = self._reports.get()  # that was about an earlier one
+        self._alarm.clear()
+        return self._noted(report)
+
+    def _noted(self, report: Frame | None) -> Frame:
         if report is None:
             self._reports.put(None)  # for whoever asks next
             raise EnvironmentFailed(f"the container of environment {self.id} ended")

@@ -10,6 +10,8 @@ from enum import Enum, auto
 
 
 class State(Enum):
+    __hash__ = object.__hash__  # Enum's is written in Python, and each call looks in the table
+
     STARTING = auto()
     """The container is being started."""
     SPARE = auto()
@@ -29,6 +31,8 @@ class State(Enum):
 
 
 class Event(Enum):
+    __hash__ = object.__hash__
+
     BOOTED = auto()
     ASSIGNED = auto()
     INITIALIZED = auto()

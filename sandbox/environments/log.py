@@ -34,8 +34,8 @@ class LogWriter(Protocol):
     def records(self, records: Sequence[bytes], at: float) -> None:
         """Append what the function wrote as events."""
 
-    def event(self, data: bytes, at: float) -> None:
-        """Append one event of the platform's."""
+    def events(self, events: Sequence[bytes], at: float) -> None:
+        """Append events of the platform's."""
 
     def close(self) -> None:
         """No more will come."""
@@ -54,20 +54,27 @@ class EnvironmentLog:
 
     def begin_tail(self) -> None:
         """What is written from now on belongs to a new invocation."""
-        with self._lock:
-            self._tail = LogTail()
-
-    def tail(self) -> bytes:
-        with self._lock:
-            return self._tail.bytes()
+        self._tail = LogTail()
 
     def event(self, *events: bytes) -> None:
         """Write events of the platform; empty ones are those that are not wanted."""
         with self._lock:
-            for event in filter(None, events):
-                self._end_line()
-                self._tail.write(event)
-                self._writer.event(event, self._clock.wall())
+            self._events(events)
+
+    def end(self, *events: bytes) -> bytes:
+        """Write an invocation's last events; the end of its log."""
+        with self._lock:
+            self._events(events)
+            return self._tail.bytes()
+
+    def _events(self, events: Sequence[bytes]) -> None:
+        wanted = [event for event in events if event]
+        if not wanted:
+            return
+        if self._unfinished:
+            self._end_line()
+        self._tail.write(b"".join(wanted))
+        self._writer.events(wanted, self._clock.wall())
 
     def output(self, frame: Frame) -> None:
         """Write what a LOG frame holds."""

@@ -152,15 +152,18 @@ class EnvironmentPool:
 
         Raises TooManyRequests after `timeout` seconds, or what kept one from starting.
         """
+        key = _key(version, tenant_id)
+        with self._lock:
+            warm = self._take_idle(key)
+        if warm is not None:
+            return warm  # it takes room from nobody: there was nothing more to decide
         with self._deciding() as todo:
             if self._closed:
                 raise _closing()
-            key = _key(version, tenant_id)
+            warm = self._take_idle(key)
+            if warm is not None:
+                return warm
             group = self._groups.setdefault(key, Group(version, tenant_id))
-            if group.idle:
-                environment = group.idle.pop()
-                del self._idle[environment]
-                return self._lease(group, environment)
             waiter = Waiter()
             group.waiters.append(waiter)
             self._plan(group, todo)
@@ -243,6 +246,14 @@ class EnvironmentPool:
             _in_background(functools.partial(self._start, group), "start")
         for environment in todo.stop:
             _in_background(functools.partial(self._end, environment), "stop")
+
+    def _take_idle(self, key: GroupKey) -> ExecutionEnvironment | None:
+        group = self._groups.get(key)
+        if group is None or not group.idle:
+            return None
+        environment = group.idle.pop()
+        del self._idle[environment]
+        return self._lease(group, environment)
 
     def _lease(self, group: Group, environment: ExecutionEnvironment) -> ExecutionEnvironment:
         environment.apply(Event.LEASED)

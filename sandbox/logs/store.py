@@ -110,10 +110,9 @@ class LogStream:
         """What the function wrote as events, whatever they hold. Ends an unfinished line."""
         self._store._accept(self, records, at, True, STREAM_BUFFER)
 
-    def event(self, data: bytes, at: float) -> None:
-        """An event of the platform's, whatever it holds. Ends an unfinished line."""
-        if data:
-            self._store._accept(self, (data,), at, True, 2 * STREAM_BUFFER)
+    def events(self, events: Sequence[bytes], at: float) -> None:
+        """Events of the platform's, whatever they hold. Ends an unfinished line."""
+        self._store._accept(self, events, at, True, 2 * STREAM_BUFFER)
 
     def close(self) -> None:
         """Nothing more will come: an unfinished line is kept as it stands."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from sandbox import serve
 from sandbox.settings import Settings
 from tests.support.functions import until
-from tests.support.instance import Deploy, Function, Instance
+from tests.support.instance import Deploy, Function, Instance, Start
 
 SLEEP = """
 import time
@@ -116,3 +117,43 @@ def test_a_body_in_chunks_is_read_whole(
     connection.request("POST", path, chunks, encode_chunked=True)
     answer = connection.getresponse()
     assert (answer.status, json.loads(answer.read())) == (200, {"a": [1, 2, 3]})
+
+
+NAMED = """
+import os, time
+ENVIRONMENT = os.urandom(8).hex()
+def handler(seconds, context):
+    time.sleep(seconds)
+    return ENVIRONMENT
+"""
+
+
+def busy(instance: Instance) -> bool:
+    with closing(http.client.HTTPConnection("127.0.0.1", instance.port, timeout=60)) as asking:
+        asking.request("GET", "/_fnbox/metrics")
+        return b'fnbox_environments{state="busy"} 0.0' not in asking.getresponse().read()
+
+
+def test_a_client_that_leaves_is_noticed_and_its_environment_is_used_again(
+    connection: http.client.HTTPConnection, instance: Instance, deploy: Deploy
+) -> None:
+    function = deploy(NAMED)
+    environment = call(connection, function, 0)
+    request_id = str(uuid.uuid4())
+    path = f"/2015-03-31/functions/{function.name}/invocations"
+    connection.request("POST", path, b"3", {"X-Amzn-RequestId": request_id})
+    until(lambda: busy(instance))
+    connection.close()
+    until(lambda: f"the client of request {request_id} has left" in instance.log_path.read_text())
+    until(lambda: not busy(instance))
+    assert call(connection, function, 0) == environment
+    assert f"REPORT RequestId: {request_id}" in function.log()
+
+
+def test_an_instance_without_calls_ends_at_once_whoever_is_connected(start: Start) -> None:
+    own = start()
+    with closing(http.client.HTTPConnection("127.0.0.1", own.port, timeout=60)) as connection:
+        connection.request("GET", "/_fnbox/health")
+        connection.getresponse().read()
+        own.terminate()
+        assert connection.sock.recv(1) == b""

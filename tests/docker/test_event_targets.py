@@ -139,7 +139,7 @@ def configure(
 ) -> None:
     destinations = {"OnSuccess": {"Destination": success}, "OnFailure": {"Destination": failure}}
     config = {"MaximumRetryAttempts": retries, "DestinationConfig": destinations}
-    control_plane.catalog.configure_events(
+    control_plane.catalog.attach(
         key, lambda function: event_configs.put(function, LATEST, config, now=0)
     )
     control_plane.catalog.update_configuration(

@@ -56,10 +56,10 @@ class KeptLog:
     def write(self, data: bytes, at: float) -> None:
         self.data += data
 
-    event = write
-
     def records(self, records: Sequence[bytes], at: float) -> None:
         self.data += b"".join(records)
+
+    events = records
 
     def close(self) -> None:
         self.closed.set()

@@ -12,11 +12,13 @@ from sandbox.clock import Clock, SystemClock
 from sandbox.engines.base import ContainerSpec, ResourceLimits
 from sandbox.environments.channel import Channel, Frame, FrameKind
 from sandbox.environments.environment import ExecutionEnvironment
+from sandbox.environments.scheduler import Scheduler
 
 Reaction = Callable[[Frame], list[Frame] | None]
 """What the init sends for a frame; None: it hangs up."""
 
 MIB = 2**20
+_SCHEDULER = Scheduler(SystemClock())
 
 
 class ScriptedInit:
@@ -111,6 +113,7 @@ def boot(
         uid=100_000 + number,
         channel=Channel(ours),
         clock=clock or SystemClock(),
+        scheduler=_SCHEDULER,
         on_lost=on_lost,
     )
     return environment, init

@@ -1,7 +1,8 @@
 """A runtime that streams: a `bootstrap` in Python, and packages with one.
 
 Lambda's client for Python cannot stream; this speaks the Runtime API itself. A function
-is `handler.py` with `handler(event, stream)`, which calls `stream.write(bytes)`.
+is `handler.py` with `handler(event, stream)`, which calls `stream.write(bytes)`; its
+CONTENT_TYPE, if it has one, is that of the response.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Stream:
         self.connection.putheader("Lambda-Runtime-Function-Response-Mode", "streaming")
         self.connection.putheader("Transfer-Encoding", "chunked")
         self.connection.putheader("Trailer", ERROR + "Type, " + ERROR + "Body")
-        self.connection.putheader("Content-Type", "text/plain")
+        self.connection.putheader("Content-Type", CONTENT_TYPE)
         self.connection.endheaders()
 
     def write(self, data):
@@ -45,8 +46,9 @@ class Stream:
         self.connection.getresponse().read()
 
 
-from handler import handler
+import handler as function
 
+handler, CONTENT_TYPE = function.handler, getattr(function, "CONTENT_TYPE", "text/plain")
 connection = http.client.HTTPConnection(API)
 while True:
     connection.request("GET", INVOCATION + "next")

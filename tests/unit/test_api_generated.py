@@ -43,6 +43,12 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
     "Arn": st.sampled_from([f"{LAYER}:1", f"{LAYER}:2"]),
     "Content": st.fixed_dictionaries({"ZipFile": st.just(zip_bytes())}),
     "StatementId": st.sampled_from("ab"),
+    "ResourceArn": st.sampled_from([ARN, f"{ARN}:prod"]),
+    "Policy": st.just(
+        '{"Statement":{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}}'
+    ),
+    "Principal": st.sampled_from(["*", "s3.amazonaws.com", "000000000001"]),
+    "Action": st.sampled_from(["lambda:InvokeFunction", "lambda:InvokeFunctionUrl", "*"]),
     "Runtime": st.just("python3.13"),
     "ZipFile": st.sampled_from([zip_bytes(), zip_bytes({"a.py": ""}), b"", b"PK"]),
     "Code": st.fixed_dictionaries({"ZipFile": st.just(zip_bytes())}),

@@ -18,10 +18,10 @@ class Events:
     def write(self, data: bytes, at: float) -> None:
         self.kept.append(data)
 
-    event = write
-
     def records(self, records: list[bytes], at: float) -> None:
         self.kept += records
+
+    events = records
 
     def close(self) -> None:
         self.kept.append(b"closed")
@@ -51,7 +51,7 @@ def test_a_line_that_comes_in_pieces_is_written_when_it_ends() -> None:
     for piece in (b"a", b"b", b"\nc\nd", b"\n"):
         log.output(printed(piece))
     assert kept == [b"ab\nc\n", b"d\n"]
-    assert log.tail() == b"ab\nc\nd\n"
+    assert log.end() == b"ab\nc\nd\n"
 
 
 def test_a_record_does_not_break_a_line_that_is_still_being_printed() -> None:
@@ -59,7 +59,7 @@ def test_a_record_does_not_break_a_line_that_is_still_being_printed() -> None:
     for frame in (printed(b"x"), lines(b"one\n"), records(b"two\nthree", b"four"), printed(b"\n")):
         log.output(frame)
     assert kept == [b"one\n", b"two\nthree", b"four", b"x\n"]
-    assert log.tail() == b"one\ntwo\nthreefourx\n"
+    assert log.end() == b"one\ntwo\nthreefourx\n"
 
 
 def test_an_event_of_the_platform_ends_an_unfinished_line() -> None:
@@ -69,7 +69,7 @@ def test_an_event_of_the_platform_ends_an_unfinished_line() -> None:
     log.output(printed(b"y"))
     log.close()
     assert kept == [b"x", b"END\n", b"REPORT\n", b"y", b"closed"]
-    assert log.tail() == b"xEND\nREPORT\ny"
+    assert log.end() == b"xEND\nREPORT\ny"
 
 
 def test_in_json_an_unfinished_line_is_ended_before_an_event() -> None:
@@ -94,7 +94,7 @@ def test_a_new_tail_begins_empty_and_has_what_came_unfinished_before() -> None:
     log.output(printed(b"before\nhalf"))
     log.begin_tail()
     log.output(printed(b" and half\n"))
-    assert log.tail() == b"half and half\n"
+    assert log.end() == b"half and half\n"
 
 
 def test_lines_below_the_level_are_in_neither_the_log_nor_the_tail() -> None:
@@ -105,4 +105,4 @@ def test_lines_below_the_level_are_in_neither_the_log_nor_the_tail() -> None:
     log.output(lines(unwanted))
     log.output(records(unwanted, wanted[:-1]))
     assert kept == [wanted, wanted]
-    assert log.tail() == 2 * wanted
+    assert log.end() == 2 * wanted

@@ -161,9 +161,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
     }
     second = {"DestinationConfig": {"OnSuccess": {"Destination": TOPIC}}}
     for qualifier, config in ((LATEST, first), ("prod", second)):
-        catalog.configure_events(
-            KEY, lambda f, q=qualifier, c=config: event_configs.put(f, q, c, now=1.0)
-        )
+        catalog.attach(KEY, lambda f, q=qualifier, c=config: event_configs.put(f, q, c, now=1.0))
     yield catalog
     catalog.close()
 

@@ -21,6 +21,12 @@ from tests.support.functions import KEY, make_version
 IMAGE = Image("sha256:0", ("/entry",), (), "/", ())
 
 
+class Environment:
+    """What the launcher notes about one."""
+
+    asked: tuple[float, bool] | None = None
+
+
 class Engine:
     """As engine and as containers: boots what is just an object."""
 
@@ -33,7 +39,7 @@ class Engine:
     def boot(self, name: str, spec: ContainerSpec, limits: ResourceLimits, lost: Any) -> Any:
         if self.failure:
             raise self.failure
-        return object()
+        return Environment()
 
     def remove(self, environment: object) -> None:
         pass

@@ -97,14 +97,14 @@ def test_how_output_is_split_does_not_matter(store, data, cuts):
 
 def test_an_event_may_hold_line_feeds(store):
     stream = store.stream(*GROUP, "s")
-    stream.event(b"REPORT\t\nXRAY\t\n", 1.0)
+    stream.events([b"REPORT\t\nXRAY\t\n"], 1.0)
     assert messages(store) == ["REPORT\t\nXRAY\t\n"]
 
 
 def test_an_event_ends_the_line_before_it(store):
     stream = store.stream(*GROUP, "s")
     stream.write(b"no line feed", 1.0)
-    stream.event(b"END\n", 2.0)
+    stream.events([b"END\n"], 2.0)
     stream.write(b"next\n", 3.0)
     assert messages(store) == ["no line feed", "END\n", "next\n"]
 
@@ -285,7 +285,7 @@ def test_a_flood_is_dropped_and_counted_in_the_log(open_store, monkeypatch):
     for _ in range(80):
         flooding.write(b"x" * 65_535 + b"\n", 2.0)
     quiet.write(b"still heard\n", 3.0)
-    flooding.event(b"END\n", 4.0)
+    flooding.events([b"END\n"], 4.0)
     goes_on.set()
     events = store.events(GROUP, Query(max_bytes=2**30)).events
     flood = [event for event in events if event.stream == "flood"]
@@ -319,7 +319,7 @@ def test_a_flood_of_records_is_dropped_and_leaves_room_for_the_platform(open_sto
     assert entered.wait(10)
     for _ in range(300):
         flooding.records([b"a\nb"] * 100, 2.0)
-    flooding.event(b"END\n", 4.0)
+    flooding.events([b"END\n"], 4.0)
     goes_on.set()
     events = store.events(GROUP, Query(max_bytes=2**30, limit=100_000)).events
     kept = [event.message for event in events if event.message == "a\nb"]

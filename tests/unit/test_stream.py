@@ -94,7 +94,7 @@ def test_only_what_the_reader_has_taken_is_asked_for_again() -> None:
     until(lambda: more(init) == [WINDOW_BYTES // 2])
     assert init.received[-1].meta["requestId"] == invocation.request_id
     init.send(Frame(FrameKind.LOG, {}, b"meanwhile\n"))
-    until(lambda: b"meanwhile" in environment.log.tail())
+    until(lambda: b"meanwhile" in environment.log.end())
     next(pieces)
     init.send(chunk(piece))
     next(pieces)

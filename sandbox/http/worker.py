@@ -1,0 +1,282 @@
+"""gunicorn's gevent worker, with a loop of our own for Invoke.
+
+Of a warm Invoke's time in the control plane, gunicorn's parser, WSGI environment and
+response took more than half. So each connection is read here first: a plain Invoke
+(`wire.read_head`) is answered in place, with one write; any other request goes to
+gunicorn with every byte that was read. Behaviour is gunicorn's, byte for byte but for
+the date, which tests/unit/test_http_worker.py shows by asking both.
+
+What a connection may do beside: it may be silent between two requests, or dawdle over a
+request's head, for `keepalive` seconds; a client that leaves during its call is noticed
+and logged, and the call goes on; at the end nothing is waited for but calls in flight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import math
+import select
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import gevent
+from gevent.event import Event
+from gevent.monkey import get_original
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn import http, util
+from gunicorn.http.errors import NoMoreData
+from gunicorn.workers.ggevent import GeventWorker
+
+from sandbox.http.wire import REQUEST_ID, read_head, write_head
+from sandbox.sockets import send_all
+
+READ_BYTES = 64 * 2**10
+"""Of a connection at once: the head and body of most requests."""
+WATCH_SECONDS = 1.0
+"""How often connections are looked at, and how long a call runs unwatched."""
+
+_FAILED = "An error occurred and the request cannot be processed."
+_Poll = get_original("select", "poll")  # gevent's own is for waiting
+_LOGGER = logging.getLogger(__name__)
+_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
+
+
+class ShortWay(Protocol):
+    """Answers Invoke. This module is read before the standard library is patched, so it
+    imports nothing of what answers."""
+
+    def route(self, environ: dict[str, Any]) -> Any | None:
+        """What `answer` needs; None when it is not Invoke that is asked for."""
+
+    def answer(
+        self, environ: dict[str, Any], found: Any
+    ) -> tuple[int, list[tuple[str, str]], bytes | Iterator[bytes]]:
+        """Status, headers but for the length, and a body of bytes; puts REQUEST_ID there."""
+
+
+class InvokeWorker(GeventWorker):  # type: ignore[misc]
+    """See the module. `app.short_way` answers Invoke, `app.wind_down` is called at SIGTERM."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self._ending = Event()
+        self._waiting: dict[socket.socket, float] = {}
+        """Connections between two requests, and since when; the longest first."""
+        self._calls: dict[socket.socket, tuple[float, dict[str, Any]]] = {}
+        """The calls that run: since when, and WSGI's variables."""
+
+    # From start to end.
+
+    def run(self) -> None:
+        [listener] = self.sockets
+        listener.setblocking(True)
+        connections = Pool(self.worker_connections)
+        server = StreamServer(listener, partial(self.handle, listener), spawn=connections)
+        server.start()
+        watch = gevent.spawn(self._watch)
+        while self.alive and not self._ending.wait(1.0):
+            self.notify()
+        server.close()
+        if not connections.join(self.cfg.graceful_timeout):
+            _LOGGER.warning("%d connections have not ended in time", len(connections))
+            server.stop(timeout=1)
+        watch.kill()
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        super().handle_exit(sig, frame)
+        gevent.spawn(self._wind_down)
+
+    def _wind_down(self) -> None:
+        self._ending.set()
+        for client in list(self._waiting):
+            _end_reading(client)
+        self.app.wind_down()
+
+    def _watch(self) -> None:
+        while True:
+            gevent.sleep(WATCH_SECONDS)
+            now = time.monotonic()
+            self._end_the_idle(now - self.cfg.keepalive)
+            self._notice_the_gone(now - WATCH_SECONDS)
+
+    def _end_the_idle(self, since_before: float) -> None:
+        for client, since in list(self._waiting.items()):
+            if since > since_before:
+                break
+            _end_reading(client)
+
+    def _notice_the_gone(self, begun_before: float) -> None:
+        """Log whose client has left meanwhile, once; what its function does, it does.
+
+        One that has closed its own side only, and still reads, looks the same and is answered.
+        """
+        poll = _Poll()
+        clients = {}
+        for client, (since, _) in self._calls.items():
+            if since < begun_before:
+                clients[client.fileno()] = client
+                poll.register(client, select.POLLRDHUP)
+        for number, _ in poll.poll(0) if clients else ():
+            client = clients[number]
+            _, environ = self._calls[client]
+            self._calls[client] = math.inf, environ
+            _LOGGER.info(
+                "the client of request %s has left; the call goes on",
+                environ.get(REQUEST_ID) or environ["RAW_URI"],
+            )
+
+    # One connection.
+
+    def handle(self, listener: socket.socket, client: socket.socket, address: Any) -> None:
+        """From its first byte to its end; gunicorn's, but for what `_answer_invokes` answers."""
+        client.setblocking(True)
+        request = None
+        try:
+            server = listener.getsockname()
+            parser = http.get_parser(self.cfg, client, address)
+            rest = b""
+            while self.alive:
+                self._waiting[client] = time.monotonic()
+                rest = self._answer_invokes(client, rest)
+                if not rest:
+                    break
+                parser.unreader.unread(rest)
+                request = next(parser)
+                del self._waiting[client]
+                self.handle_request(server, request, client, address)
+                self._waiting[client] = time.monotonic()
+                if request.should_close() or not parser.finish_body():
+                    break
+                rest = parser.unreader.take_buffered()
+                request = None
+        except (NoMoreData, StopIteration):
+            _LOGGER.debug("a connection has ended")
+        except OSError as error:
+            if error.errno not in _GONE:
+                _LOGGER.exception("a connection broke")
+        except BaseException as error:  # noqa: BLE001 - answered, as gunicorn has it
+            self.handle_error(request, client, address, error)
+        finally:
+            self._waiting.pop(client, None)
+            self._calls.pop(client, None)
+            util.close(client)
+
+    def _answer_invokes(self, client: socket.socket, rest: bytes) -> bytes:
+        """Answer one Invoke after another; the bytes of something else, or none at the end."""
+        short_way: ShortWay = self.app.short_way
+        while True:
+            data = rest or client.recv(READ_BYTES)
+            head = read_head(data)
+            found = short_way.route(head.environ) if head else None
+            if head is None or found is None:
+                return data
+            environ, begin, length = head
+            body = Body(client, data[begin : begin + length], length)
+            rest = data[begin + length :]
+            environ["wsgi.input"] = body
+            del self._waiting[client]
+            self._calls[client] = time.monotonic(), environ
+            status, headers, answer = short_way.answer(environ, found)
+            del self._calls[client]
+            assert isinstance(answer, bytes), "Invoke streams nothing"
+            top = write_head(status, headers, len(answer), keep_alive=self.alive)
+            send_all(client, top, b"" if status == HTTPStatus.NO_CONTENT else answer)
+            self._waiting[client] = time.monotonic()
+            if not self.alive or not body.skip():
+                return b""
+
+    def handle_request(self, server: Any, request: Any, client: Any, address: Any) -> Any:
+        self._calls[client] = time.monotonic(), {"RAW_URI": request.uri}
+        try:
+            return super().handle_request(server, request, client, address)
+        finally:
+            del self._calls[client]
+
+    def handle_error(self, request: Any, client: Any, address: Any, error: BaseException) -> None:
+        """As gunicorn answers, and logs, what is no HTTP; in Lambda's words, not in HTML."""
+        said = _Said()
+        super().handle_error(request, said, address, error)
+        status = int(said.data[9:12] or 500)
+        with contextlib.suppress(OSError):
+            send_all(client, *refusal(status, str(error)))
+
+
+class Body:
+    """A request's body: what came with its head, then what its connection brings."""
+
+    __slots__ = ("_client", "_held", "_left")
+
+    def __init__(self, client: socket.socket, held: bytes, length: int) -> None:
+        self._client = client
+        self._held = held
+        self._left = length
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes, which are all that are left; fewer when the connection has ended."""
+        held, self._held = self._held, b""
+        if len(held) == self._left:
+            self._left = 0
+            return held
+        data = bytearray(self._left)
+        count = len(held)
+        data[:count] = held
+        view = memoryview(data)
+        while count < len(data):
+            received = self._client.recv_into(view[count:])
+            if not received:
+                break
+            count += received
+        self._left -= count
+        view.release()
+        return bytes(data[:count] if self._left else data)
+
+    def skip(self) -> bool:
+        """Leave what was not read behind; whether the connection can be used again."""
+        if self._left:
+            self.read(self._left)
+        return not self._left
+
+
+def _end_reading(client: socket.socket) -> None:
+    """Its greenlet finds the connection ended; what has come already it still answers."""
+    with contextlib.suppress(OSError):
+        client.shutdown(socket.SHUT_RD)
+
+
+class _Said:
+    """Takes what gunicorn would send."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def gettimeout(self) -> float:
+        return 0.0
+
+    def sendall(self, data: bytes) -> None:
+        self.data += data
+
+
+def refusal(status: int, text: str) -> tuple[bytes, bytes]:
+    """Head and body of the answer to what is no request. Which error AWS's front end names
+    is not documented: here it is the model's nearest."""
+    document = {"Type": "User", "message": text}
+    name = "InvalidRequestContentException"
+    if status >= 500:
+        document = {"Type": "Service", "Message": _FAILED}
+        name = "ServiceException"
+    body = json.dumps(document).encode()
+    headers = [
+        ("Content-Type", "application/json"),
+        ("x-amzn-RequestId", str(uuid.uuid4())),
+        ("x-amzn-ErrorType", name),
+    ]
+    return write_head(status, headers, len(body), keep_alive=False), body
