@@ -7,6 +7,8 @@ from pathlib import Path
 
 from sandbox.api.app import create_app
 from sandbox.api.services import Services
+from sandbox.aws.clients import AwsClients
+from sandbox.aws.companion import Companion
 from sandbox.catalog.catalog import Catalog
 from sandbox.clock import SystemClock
 from sandbox.engines.docker import DockerEngine
@@ -18,11 +20,13 @@ from sandbox.environments.scheduler import Scheduler
 from sandbox.logs.store import LogStore
 from sandbox.metrics import Metrics
 from sandbox.queue import (
+    Burial,
     Courier,
     DeadEvents,
     Dispatcher,
     EventQueue,
     Outbox,
+    Size,
     Targets,
     policy_of,
 )
@@ -101,6 +105,8 @@ class ControlPlane:
         database = self.catalog.database
         events = EventQueue(database, clock)
         outbox = Outbox(database, clock)
+        limits = Size(settings.dead_events, settings.dead_event_bytes)
+        outbox.on_burial(Burial(database, metrics, limits).buried)
         dead_events = DeadEvents(database, clock, events, outbox)
         self.service = InvokeService(
             catalog=self.catalog,
@@ -124,9 +130,11 @@ class ControlPlane:
             parallel=settings.event_parallel,
             retry_scale=settings.event_retry_scale,
         )
+        clients = AwsClients(settings.service_endpoints)
+        self._companion = Companion(state_dir, clock) if settings.aws else None
         self._courier = Courier(
             outbox,
-            Targets(settings.endpoints, self.service.enqueue).send,
+            Targets(clients, self.service.enqueue).send,
             clock,
             metrics,
             parallel=settings.event_parallel,
@@ -160,6 +168,8 @@ class ControlPlane:
                 provided=provisioning.provided,
                 image_id=lambda uri: engine.image(uri).id,
                 check_runtime=launcher.check_runtime,
+                clients=clients,
+                companion=self._companion.connect if self._companion else None,
             )
         )
 
@@ -172,6 +182,8 @@ class ControlPlane:
     def close(self) -> None:
         """End every environment, and write what is to be written."""
         self.wind_down()
+        if self._companion is not None:
+            self._companion.close()
         self.pool.close()
         self._scheduler.close()
         if self._export is not None:

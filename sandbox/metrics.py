@@ -50,6 +50,11 @@ class Metrics:
         self.events_dropped = Counter(
             "fnbox_events_dropped", "Events given up", ["condition"], registry=registry
         )
+        self.dead_events_dropped = Counter(
+            "fnbox_dead_events_dropped",
+            "Dead events that made room for newer ones",
+            registry=registry,
+        )
         self.event_age = Histogram(
             "fnbox_event_age_seconds",
             "Time from the acceptance of an event to its runs",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 
+from sandbox.aws import extra
 from sandbox.errors import StartupError
 from sandbox.http.worker import InvokeWorker
 from sandbox.settings import Settings
@@ -47,6 +48,8 @@ def serve(settings: Settings, ready_fd: int | None = None) -> None:
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    if settings.aws:
+        extra.check()
     otlp.check(settings.otlp_endpoint)
     lock = StateLock(settings.state_dir)
     listener = _listen(settings)

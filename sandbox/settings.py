@@ -126,7 +126,8 @@ class Settings:
     endpoints: dict[str, str] = _setting(
         dict,
         "where dead letters and records of events are sent, as `sqs=http://…,sns=http://…` for "
-        "`sqs`, `sns`, `events` (EventBridge) and `s3`; what has no endpoint gets none",
+        "`sqs`, `sns`, `events` (EventBridge) and `s3`, which code is read from too; without an "
+        "endpoint nothing is sent, but with `--aws` to fnbox itself",
         entries={
             "AWS_ENDPOINT_URL_SQS": "sqs",
             "AWS_ENDPOINT_URL_SNS": "sns",
@@ -135,11 +136,21 @@ class Settings:
             "AWS_ENDPOINT_URL_S3": "s3",
         },
     )
+    aws: bool = _setting(
+        False,
+        "`true`: other AWS services are offered on the same port, as `fnbox up --aws` does",
+    )
     event_retry_scale: float = _setting(
         1.0, "what delays between the runs of an event are multiplied by; 0.01: seconds for minutes"
     )
     event_parallel: int = _setting(
         32, "events that run at once, and messages about their end; one function takes half at most"
+    )
+    dead_events: int = _setting(
+        100_000, "dead events that are kept; when there are more, the oldest are dropped"
+    )
+    dead_event_bytes: int = _setting(
+        2**30, "bytes of their payloads that are kept; the oldest are dropped"
     )
     log_bytes: int = _setting(
         64 * 2**20, "bytes of log kept for each function; the oldest go first"
@@ -192,6 +203,12 @@ class Settings:
             raise StartupError(f"the settings file names no setting of fnbox: {min(from_file)}")
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls(**values)
+
+    @property
+    def service_endpoints(self) -> dict[str, str]:
+        """`endpoints`, and fnbox itself for the others when it offers them."""
+        own = dict.fromkeys(("sqs", "sns", "events", "s3"), self.url) if self.aws else {}
+        return own | self.endpoints
 
     @property
     def url(self) -> str:

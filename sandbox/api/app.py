@@ -10,6 +10,8 @@ there, and to the same functions:
   request whose path is Invoke's goes to `Dispatch` directly. `sandbox.http.worker` asks
   it for most invokes without WSGI's ceremony: with a dict that holds the request's
   method, `RAW_URI`, query, headers and `wsgi.input`, and nothing else.
+
+What is for another AWS service leaves before Flask, for `PassingOn`.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ from werkzeug.exceptions import HTTPException
 
 import sandbox
 from sandbox.api.context import RECEIVED
-from sandbox.api.dispatch import Dispatch, Found
+from sandbox.api.dispatch import Dispatch, Found, request_target
+from sandbox.api.elsewhere import destination
 from sandbox.api.errors import Body, Reply
 from sandbox.api.events import events_blueprint
 from sandbox.api.functions import CODE_PATH
 from sandbox.api.invoke import OPERATIONS as INVOKE
 from sandbox.api.logs import logs_blueprint
 from sandbox.api.model import load
+from sandbox.api.passing_on import PassingOn
 from sandbox.api.services import Services
 from sandbox.api.traces import traces_blueprint
 from sandbox.api.urls.address import HOST_MARK
@@ -50,6 +54,7 @@ _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in H
 def create_app(services: Services) -> Flask:
     """The WSGI application. Reads and compiles the service model: about 10 ms."""
     dispatch = Dispatch(load(), services)
+    others = PassingOn(services.settings, services.companion)
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
@@ -61,7 +66,7 @@ def create_app(services: Services) -> Flask:
         return jsonify(
             status="running",
             version=sandbox.__version__,
-            services={"lambda": "running"},
+            services=dict.fromkeys(("lambda", *others.services), "running"),
         )
 
     @app.get(f"{CODE_PATH}/<name>.zip")
@@ -101,21 +106,28 @@ def create_app(services: Services) -> Flask:
             return lambda_api()
         return reply(dispatch.failed())  # Flask has logged what was raised
 
-    short_way = ShortWay(app.wsgi_app, dispatch, FunctionUrls(services), services.clock)
+    short_way = ShortWay(app.wsgi_app, dispatch, FunctionUrls(services), others, services.clock)
     app.wsgi_app = short_way  # type: ignore[method-assign]
     app.extensions["short_way"] = short_way
     return app
 
 
 class ShortWay:
-    """Answers Invoke and its kin itself and hands everything else to `urls` or `further`."""
+    """Answers Invoke and its kin itself, and hands everything else to `urls`, to `others`, which
+    answer what is for other AWS services, or to `further`."""
 
     def __init__(
-        self, further: WSGIApplication, dispatch: Dispatch, urls: FunctionUrls, clock: Clock
+        self,
+        further: WSGIApplication,
+        dispatch: Dispatch,
+        urls: FunctionUrls,
+        others: PassingOn,
+        clock: Clock,
     ) -> None:
         self._further = further
         self._dispatch = dispatch
         self._urls = urls
+        self._others = others
         self._now = clock.monotonic
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -127,9 +139,15 @@ class ShortWay:
         if found is None and self._urls.serves(environ):
             return self._urls(environ, start_response)
         if found is None or found[0].name not in INVOKE:
-            return self._further(environ, start_response)
-        status, headers, body = self.answer(environ, found)
-        start_response(_STATUS_LINES[status], [*headers, *length_of(body)])
+            path, _ = request_target(environ)
+            unknown = found is None and bool(self._others.services)
+            other = destination(environ, path, unknown=unknown)
+            if other is None:
+                return self._further(environ, start_response)
+            status, headers, body = self._others.answer(environ, other)
+        else:
+            status, headers, body = self.answer(environ, found)
+        start_response(_STATUS_LINES.get(status, f"{status} Unknown"), [*headers, *length_of(body)])
         return (body,) if isinstance(body, bytes) else body
 
     def route(self, environ: WSGIEnvironment) -> Found | None:

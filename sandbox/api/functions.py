@@ -6,6 +6,7 @@ import logging
 import platform
 from typing import Any
 
+from sandbox.api.code import with_zip
 from sandbox.api.paging import page
 from sandbox.api.rules import (
     check_create,
@@ -35,6 +36,7 @@ def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     check_create(key, members)
     check_snap_start({}, members)
     _check_runtime(call, members.get("Runtime"))
+    members = {**members, "Code": with_zip(call, members["Code"])}
     version = call.services.catalog.create_function(
         key, members, image_id=_image_id(call, members["Code"].get("ImageUri"))
     )
@@ -106,7 +108,7 @@ def update_function_code(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
     check_update_code(call.services.catalog.function(key).latest.package_type, members)
     version = call.services.catalog.update_code(
-        key, members, image_id=_image_id(call, members.get("ImageUri"))
+        key, with_zip(call, members), image_id=_image_id(call, members.get("ImageUri"))
     )
     _compare_architecture(version)
     settle(call, key)

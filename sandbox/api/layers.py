@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.api.code import with_zip
 from sandbox.api.functions import code_url
 from sandbox.api.paging import page
 from sandbox.api.rules import check_source
@@ -17,6 +18,7 @@ PAGE = 50
 
 def publish_layer_version(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     check_source(members["Content"])
+    members = {**members, "Content": with_zip(call, members["Content"])}
     version = call.services.catalog.layers.publish(_key(call, members), members)
     return _described(call, version)
 

@@ -165,8 +165,8 @@ def check_source(code: Mapping[str, Any]) -> None:
         raise CallerError(
             f"Please do not provide other FunctionCode parameters when providing a {given[0]}."
         )
-    if given == ["S3Bucket"]:
-        raise CallerError("fnbox does not read code from S3: give ZipFile or ImageUri.")
+    if given == ["S3Bucket"] and "S3Key" not in code:
+        raise CallerError("Please provide S3Key with S3Bucket.")  # the text is ours
 
 
 def check_configuration(members: Mapping[str, Any], log_format: str = "Text") -> None:
@@ -179,6 +179,7 @@ def check_configuration(members: Mapping[str, Any], log_format: str = "Text") ->
     size = members.get("EphemeralStorage", {}).get("Size", 0)
     if size > _HIGHEST_STORAGE:
         raise _too_high(size, "ephemeralStorage.size", _HIGHEST_STORAGE)
+    check_dead_letter(members.get("DeadLetterConfig", {}).get("TargetArn"))
     check_variables(members.get("Environment", {}).get("Variables", {}))
     logging = members.get("LoggingConfig", {})
     has_level = not {"ApplicationLogLevel", "SystemLogLevel"}.isdisjoint(logging)
@@ -187,6 +188,21 @@ def check_configuration(members: Mapping[str, Any], log_format: str = "Text") ->
             'LogLevel is not supported when LogFormat is set to "Text". Remove LogLevel from your '
             'request or change the LogFormat to "Json" and try again.'
         )
+
+
+def check_dead_letter(arn: str | None) -> None:
+    """A standard queue or topic, or none. Whether it is there shows when it is sent to.
+
+    No capture shows Lambda's texts for these: they are ours.
+    """
+    if not arn:
+        return
+    parts = arn.split(":", 5)
+    if len(parts) != 6 or parts[2] not in ("sqs", "sns") or not parts[5]:
+        raise CallerError(f"The dead letter ARN {arn} is invalid: it must be of SQS or SNS.")
+    if arn.endswith(".fifo"):
+        kind = "queue" if parts[2] == "sqs" else "topic"
+        raise CallerError(f"The dead letter ARN {arn} is invalid: it must be a standard {kind}.")
 
 
 def _too_high(value: int, path: str, limit: int) -> CallerError:

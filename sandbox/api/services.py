@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sandbox.api.context import RequestContext
+from sandbox.aws.clients import AwsClients
+from sandbox.aws.companion import Connect
 from sandbox.clock import Clock
 from sandbox.environments.provisioned import Provided
 from sandbox.invocation import Invocation, Outcome, ResponseStream
@@ -58,6 +60,10 @@ class Services:
     """The engine's id of a local image. Raises ImageMissing, or another EngineError."""
     check_runtime: Callable[[str], None]
     """Raises ImageMissing when no image runs a managed runtime, or another EngineError."""
+    clients: AwsClients = field(default_factory=lambda: AwsClients({}))
+    """Of other AWS services."""
+    companion: Connect | None = None
+    """Connects to what stands for other AWS services here, if anything does."""
 
 
 @dataclass(frozen=True, slots=True)

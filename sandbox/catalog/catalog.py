@@ -24,6 +24,7 @@ from sandbox.catalog.attachments import FunctionUrl
 from sandbox.catalog.code_store import CodeStore, recount
 from sandbox.catalog.database import Database
 from sandbox.catalog.layers import Layers, check_size
+from sandbox.catalog.package import zipped_limit
 from sandbox.catalog.preconditions import (
     check_revision,
     existing,
@@ -176,7 +177,8 @@ class Catalog:
     ) -> Version:
         """CreateFunction. Returns $LATEST, or the version published; both Pending.
 
-        Code carries ZipFile (bytes) or ImageUri; `image_id` is the engine's id of that image.
+        Code carries ZipFile (bytes; from S3 when S3Bucket is beside them) or ImageUri; `image_id`
+        is the engine's id of that image.
         Raises Conflict, CallerError or RequestTooLarge for a package that cannot be used.
         """
         refuse_existing(self._snapshot.functions.get(key))
@@ -461,7 +463,7 @@ class Catalog:
 
     def _package(self, source: Request) -> tuple[Code | None, str | None]:
         if "ZipFile" in source:
-            return self.code.put_zip(source["ZipFile"]), None
+            return self.code.put_zip(source["ZipFile"], zipped_limit(source)), None
         return None, source["ImageUri"]
 
 

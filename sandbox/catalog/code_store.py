@@ -48,13 +48,13 @@ class CodeStore:
         # when each package was last asked for; those of an earlier run are older than any grace
         self._used = dict.fromkeys(run_native(_sweep, root, self._tmp), float("-inf"))
 
-    def put_zip(self, data: bytes) -> Code:
+    def put_zip(self, data: bytes, limit: int = package.ZIPPED_LIMIT) -> Code:
         """Keep a package and unpack it, unless it is here already; durable when it returns.
 
-        Raises CallerError or RequestTooLarge, in Lambda's words, for one that cannot be used;
-        then nothing of it stays.
+        Raises CallerError or RequestTooLarge, in Lambda's words, for one that cannot be used,
+        as with more bytes than `limit`; then nothing of it stays.
         """
-        surveyed, code = run_native(_survey, data)
+        surveyed, code = run_native(_survey, data, limit)
         self._keep(code, partial(_fill, surveyed))
         return code
 
@@ -181,8 +181,8 @@ def _fill(surveyed: package.Package, made: Path) -> None:
     package.sync(made / "package.zip")
 
 
-def _survey(data: bytes) -> tuple[package.Package, Code]:
-    surveyed = package.survey(data)
+def _survey(data: bytes, limit: int) -> tuple[package.Package, Code]:
+    surveyed = package.survey(data, limit)
     return surveyed, Code(hashlib.sha256(data).hexdigest(), len(data), surveyed.unpacked_size)
 
 

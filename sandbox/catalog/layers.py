@@ -22,7 +22,7 @@ from sandbox.catalog import policies, tables
 from sandbox.catalog.code_store import CodeStore, recount
 from sandbox.catalog.database import Database
 from sandbox.catalog.documents import timestamp
-from sandbox.catalog.package import UNZIPPED_LIMIT
+from sandbox.catalog.package import UNZIPPED_LIMIT, zipped_limit
 from sandbox.catalog.policies import Policy, Statement
 from sandbox.catalog.records import Code
 from sandbox.clock import Clock
@@ -169,11 +169,12 @@ class Layers:
     # changing
 
     def publish(self, key: LayerKey, request: Mapping[str, Any]) -> LayerVersion:
-        """PublishLayerVersion. Content carries ZipFile (bytes).
+        """PublishLayerVersion. Content carries ZipFile (bytes; from S3 when S3Bucket is there).
 
         Raises CallerError or RequestTooLarge for a package that cannot be used.
         """
-        code = self._code.put_zip(request["Content"]["ZipFile"])
+        content = request["Content"]
+        code = self._code.put_zip(content["ZipFile"], zipped_limit(content))
         document = {
             "Description": request.get("Description", ""),
             "CreatedDate": timestamp(self._clock.wall()),

@@ -24,7 +24,17 @@ from pathlib import Path
 from sandbox.errors import CallerError, RequestTooLarge
 
 ZIPPED_LIMIT = 52_428_800
+"""Of a package in a request."""
 UNZIPPED_LIMIT = 262_144_000
+S3_ZIPPED_LIMIT = UNZIPPED_LIMIT
+"""Of one from S3, for which Lambda has no limit but that."""
+
+
+def zipped_limit(source: Mapping[str, object]) -> int:
+    """Of the package in a request's Code or Content, which may have been read from S3."""
+    return S3_ZIPPED_LIMIT if "S3Bucket" in source else ZIPPED_LIMIT
+
+
 ENTRIES_LIMIT = 100_000
 """Files and directories; the limit is ours."""
 
@@ -82,13 +92,13 @@ class Package:
         return 512 * sum(1 - (-entry.size // 512) for entry in self.entries)
 
 
-def survey(data: bytes) -> Package:
+def survey(data: bytes, limit: int = ZIPPED_LIMIT) -> Package:
     """Check all that can be checked before anything is written.
 
-    Raises RequestTooLarge for a zip over 50 MiB, else CallerError.
+    Raises RequestTooLarge for a zip of more bytes than `limit`, else CallerError.
     """
-    if len(data) > ZIPPED_LIMIT:
-        raise RequestTooLarge(f"Zipped size must be smaller than {ZIPPED_LIMIT} bytes")
+    if len(data) > limit:
+        raise RequestTooLarge(f"Zipped size must be smaller than {limit} bytes")
     if not data:
         raise _empty()
     # ZipFile reads the whole directory into memory, however many entries it has

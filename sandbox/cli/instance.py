@@ -7,21 +7,25 @@ import shlex
 
 import click
 
-from sandbox.cli.options import as_options, with_settings
+from sandbox.cli.options import as_options, with_aws, with_settings
 from sandbox.settings import Settings
 
 
 @click.command()
 @click.option("--example", is_flag=True, help="Deploy an example and invoke it with the AWS CLI.")
 @click.option("--verbose", "-v", is_flag=True, help="Show what the tools print.")
+@with_aws
 @with_settings
 def up(settings: Settings, example: bool, verbose: bool) -> None:
     """Start fnbox, with all that it needs: Docker Engine, images, control plane."""
+    from sandbox.aws import extra
     from sandbox.engines.images import DockerImages
     from sandbox.setup import engine, images, instance
     from sandbox.setup import example as example_function
     from sandbox.setup.progress import Progress
 
+    if settings.aws:
+        extra.check()
     progress = Progress(verbose=verbose)
     engine.ensure(settings.docker_host, settings.state_dir, progress)
     images.build([], DockerImages(settings.docker_host), progress)
@@ -72,6 +76,7 @@ def env(settings: Settings) -> None:
 @click.option(
     "--ready-fd", type=int, help="File descriptor that gets a byte once calls are answered."
 )
+@with_aws
 @with_settings
 def serve(settings: Settings, ready_fd: int | None) -> None:
     """Run the control plane in the foreground."""

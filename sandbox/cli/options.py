@@ -22,6 +22,11 @@ _OPTIONS = (
 )
 NAMES = ("host", "port", "state_dir")
 
+with_aws = click.option(
+    "--aws", is_flag=True, help="Offer SQS, SNS, S3, STS, IAM, EventBridge and others as well."
+)
+"""For commands that start an instance; goes above `with_settings`, which reads it."""
+
 
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which instance is meant; `command` gets `settings` first."""
@@ -29,6 +34,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(**arguments: Any) -> Any:
         chosen = {name: arguments.pop(name) for name in NAMES}
+        chosen["aws"] = arguments.pop("aws", False) or None
         return command(Settings.load(**chosen), **arguments)
 
     for option in reversed(_OPTIONS):
@@ -39,4 +45,4 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 def as_options(settings: Settings) -> list[str]:
     """The command line that says which instance these settings are about."""
     pairs = ((f"--{name.replace('_', '-')}", str(getattr(settings, name))) for name in NAMES)
-    return [word for pair in pairs for word in pair]
+    return [*(word for pair in pairs for word in pair), *(["--aws"] if settings.aws else [])]

@@ -41,6 +41,7 @@ from sandbox.threads import in_background
 _LOGGER = logging.getLogger(__name__)
 _TEND_SECONDS = 5.0
 _CLOSING = "fnbox is shutting down"
+_ALIVE = ("starting", "busy", "idle", "spare")
 
 
 class EnvironmentPool:
@@ -59,6 +60,8 @@ class EnvironmentPool:
         free_mib: Callable[[], int],
     ) -> None:
         self._launcher = launcher
+        self.check = launcher.check
+        """Raises ImageMissing, or another EngineError, when a version's image cannot be had."""
         self._scheduler = scheduler
         self._clock = clock
         self._keep_alive = keep_alive
@@ -87,8 +90,8 @@ class EnvironmentPool:
 
     def __repr__(self) -> str:
         with self._lock:
-            waiting = sum(len(group.waiters) for group in self._groups.values())
-            counts = ", ".join(f"{count} {state}" for state, count in self._count().items())
+            states, waiting = self._count(), sum(len(g.waiters) for g in self._groups.values())
+            counts = ", ".join(f"{states[state]} {state}" for state in _ALIVE)
             return f"<EnvironmentPool {self._alive} alive: {counts}, {waiting} waiting>"
 
     def census(self) -> dict[str, int]:
@@ -179,10 +182,6 @@ class EnvironmentPool:
         with self._lock:
             group = self._groups.get(group_key(version))
             return group.provision.provided if group else Provided(0, None)
-
-    def check(self, version: Version) -> None:
-        """Raise ImageMissing, or another EngineError, when the version's image cannot be had."""
-        self._launcher.check(version)
 
     def retire(self, key: FunctionKey, serving: Iterable[Version]) -> None:
         """A function has changed: environments of versions that are not `serving` end."""

@@ -1,5 +1,6 @@
 """Event invocations: kept on disk from their acceptance until their end, and until it is told."""
 
+from sandbox.queue.burial import Burial, Size
 from sandbox.queue.courier import Courier
 from sandbox.queue.dead import DeadEvent, DeadEvents
 from sandbox.queue.dispatcher import Dispatcher
@@ -10,6 +11,7 @@ from sandbox.queue.store import Event, EventQueue
 from sandbox.queue.targets import TargetDown, Targets, Undeliverable
 
 __all__ = [
+    "Burial",
     "Courier",
     "DeadEvent",
     "DeadEvents",
@@ -20,6 +22,7 @@ __all__ = [
     "Message",
     "Outbox",
     "Policy",
+    "Size",
     "TargetDown",
     "Targets",
     "Undeliverable",

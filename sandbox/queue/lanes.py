@@ -73,8 +73,11 @@ class Lanes(Generic[Lane, Item]):
     def note(self, lane: Lane, due_at: float) -> None:
         """There is work in a lane."""
         with self._changed:
-            self._due[lane] = min(due_at, self._due.get(lane, due_at))
-            self._changed.notify_all()
+            known = self._due.get(lane)
+            # a lane that is known to have work waits for its turn, not for more
+            if known is None or due_at < known:
+                self._due[lane] = due_at
+                self._changed.notify_all()
 
     def wake(self) -> None:
         """Look at the clock again: for tests that move it."""

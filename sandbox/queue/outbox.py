@@ -48,11 +48,16 @@ class Outbox:
         self._database = database
         self._clock = clock
         self._on_put: Callable[[str, float], None] = _ignore
+        self._on_burial: Callable[[int], None] = _forget
         database.transaction(_LEASING.release_all)
 
     def on_put(self, callback: Callable[[str, float], None]) -> None:
         """Have `callback(target, due_at)` called after each message, in the writing thread."""
         self._on_put = callback
+
+    def on_burial(self, callback: Callable[[int], None]) -> None:
+        """Have `callback(bytes)` called after each dead event, in the writing thread."""
+        self._on_burial = callback
 
     def announce(self, target: str) -> None:
         """A message to a target has been added that is due now."""
@@ -74,6 +79,8 @@ class Outbox:
         self._database.transaction(work)
         for message in messages:
             self.announce(message.target)
+        if buried is not None:
+            self._on_burial(len(buried["body"]))
 
     def due(self) -> dict[str, float]:
         """The targets that messages wait for, and when the first is due."""
@@ -113,6 +120,7 @@ class Outbox:
             connection.execute(dead_events.insert(), row)
 
         self._database.transaction(work)
+        self._on_burial(len(row["body"]))
 
 
 def new_row(message: Message, now: float) -> dict[str, Any]:
@@ -162,6 +170,10 @@ def _dead_message(delivery: Delivery, reason: str, now: float) -> dict[str, Any]
 
 def _ignore(target: str, due_at: float) -> None:
     """Nobody waits for messages yet."""
+
+
+def _forget(size: int) -> None:
+    """Nobody bounds the dead events."""
 
 
 def _delivery(row: Any) -> Delivery:

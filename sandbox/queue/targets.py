@@ -1,14 +1,11 @@
 """Where messages go: SQS, SNS, EventBridge and S3 over HTTP, Lambda inside fnbox.
 
-The only module here that imports botocore; its errors are sorted into those that another try may
-mend and those that it cannot. Each service is reached at the endpoint that a setting names, and
-nowhere else: nothing leaves for AWS by default. Requests are signed with the account's number as
-access key, by which emulators tell accounts apart.
+The only module here that knows botocore; its errors are sorted into those that another try may
+mend and those that it cannot.
 """
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -17,14 +14,13 @@ from typing import Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from sandbox import lineage
+from sandbox.aws.clients import AwsClients, NoEndpoint
 from sandbox.errors import Conflict, FnboxError, StorageError
 from sandbox.invocation import Invocation
 from sandbox.names import LATEST, function_of_arn
 from sandbox.queue.outbox import Delivery
 from sandbox.queue.records import DEAD_LETTER, ON_SUCCESS, Message
 
-_CONNECT_SECONDS = 5
-_READ_SECONDS = 30
 _THROTTLED = 429
 _REASON_LENGTH = 500
 
@@ -54,14 +50,11 @@ def read_arn(text: str) -> Arn:
 
 
 class Targets:
-    """Sends messages. Clients are made when they are first needed, and kept."""
+    """Sends messages."""
 
-    def __init__(self, endpoints: Mapping[str, str], enqueue: Callable[[Invocation], None]) -> None:
-        """`endpoints` are URLs by service: `sqs`, `sns`, `events`, `s3`."""
-        self._endpoints = endpoints
+    def __init__(self, clients: AwsClients, enqueue: Callable[[Invocation], None]) -> None:
+        self._clients = clients
         self._enqueue = enqueue
-        self._clients: dict[tuple[str, str, str], Any] = {}
-        self._making = threading.Lock()
 
     def send(self, delivery: Delivery) -> None:
         """Returns when the target has the message. Raises TargetDown, or Undeliverable."""
@@ -80,7 +73,7 @@ class Targets:
             if status >= 500 or status == _THROTTLED:
                 raise TargetDown(_reason(error)) from error
             raise Undeliverable(_reason(error)) from error
-        except ParamValidationError as error:
+        except (ParamValidationError, NoEndpoint) as error:
             raise Undeliverable(str(error)) from error
         except BotoCoreError as error:
             raise TargetDown(str(error)) from error
@@ -96,38 +89,7 @@ class Targets:
     def _client(self, arn: Arn, message: Message) -> Any:
         region = arn.region or message.reference.key.region
         account = arn.account or message.reference.key.account
-        name = (arn.service, region, account)
-        with self._making:
-            if name not in self._clients:
-                self._clients[name] = self._new_client(*name)
-            return self._clients[name]
-
-    def _new_client(self, service: str, region: str, account: str) -> Any:
-        endpoint = self._endpoints.get(service)
-        if endpoint is None:
-            raise Undeliverable(
-                f"no endpoint is known for {service}: set FNBOX_ENDPOINTS={service}=http://…"
-            )
-        # Not above: it would delay the start of the control plane by a tenth of a second.
-        import botocore.session
-        from botocore.config import Config
-
-        return botocore.session.get_session().create_client(
-            service,
-            region_name=region,
-            endpoint_url=endpoint,
-            aws_access_key_id=account,
-            aws_secret_access_key="fnbox",
-            config=Config(
-                connect_timeout=_CONNECT_SECONDS,
-                read_timeout=_READ_SECONDS,
-                # the outbox tries again
-                retries={"total_max_attempts": 1},
-                # names of buckets are no host names here
-                s3={"addressing_style": "path"},
-                request_checksum_calculation="when_required",
-            ),
-        )
+        return self._clients.get(arn.service, region, account)
 
 
 def _to_queue(client: Any, arn: Arn, delivery: Delivery) -> None:

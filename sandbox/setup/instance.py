@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import http.client
+import json
 import os
 import select
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sandbox.engines.docker import DockerEngine
 from sandbox.errors import StartupError
@@ -40,11 +42,14 @@ def up(settings: Settings, options: Sequence[str], progress: Progress) -> None:
         else:
             step.working("starting")
             _start(settings, options)
-        if not healthy(settings):
+        health = _health(settings)
+        if health is None:
             raise StartupError(
                 f"a control plane runs on {settings.state_dir}, but {settings.url} is not its: "
                 "give the --port that it was started with, or run `fnbox down` first"
             )
+        if settings.aws and "s3" not in health.get("services", ()):
+            raise StartupError("the control plane runs without --aws: run `fnbox down` first")
 
 
 def _start(settings: Settings, options: Sequence[str]) -> None:
@@ -89,13 +94,21 @@ def _last_line(log: Path, begin: int) -> str:
 
 def healthy(settings: Settings) -> bool:
     """Whether a control plane answers where this one's clients would ask."""
+    return _health(settings) is not None
+
+
+def _health(settings: Settings) -> dict[str, Any] | None:
+    """What it says of itself."""
     host = settings.url.removeprefix("http://").rpartition(":")[0]
     connection = http.client.HTTPConnection(host.strip("[]"), settings.port, timeout=5)
     try:
         connection.request("GET", _HEALTH)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
+        answer = connection.getresponse()
+        found: dict[str, Any] = json.loads(answer.read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    else:
+        return found if answer.status == 200 else None
     finally:
         connection.close()
 

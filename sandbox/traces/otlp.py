@@ -108,7 +108,7 @@ class OtlpExport:
         """Send what waits, for a second at most."""
         self._closed.set()
         self._thread.join(_CLOSE_SECONDS)
-        self._exporter.shutdown()  # ends a wait between two tries
+        self._exporter.shutdown()  # ends a wait between two tries  # type: ignore[no-untyped-call]
         self.dropped += len(self._queue)
         self._queue.clear()
 

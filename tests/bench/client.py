@@ -71,7 +71,7 @@ class Connection:
         self._socket.sendall(request)
 
     def receive(self) -> bool:
-        """Read once. Raises CallFailed unless it is the answer of a function that did well."""
+        """Read once. Raises CallFailed unless a function did well, or an event was accepted."""
         if self._held == len(self._buffer):
             self._buffer += bytes(len(self._buffer))
         count = self._socket.recv_into(memoryview(self._buffer)[self._held :])
@@ -98,7 +98,7 @@ class Connection:
 
     def _read_head(self, head: bytes) -> None:
         status = head[9:12]
-        if status != b"200" or b"\r\nx-amz-function-error:" in head.lower():
+        if status not in (b"200", b"202") or b"\r\nx-amz-function-error:" in head.lower():
             raise CallFailed(head.decode(errors="replace"))
         length = _LENGTH.search(head)
         if length is not None:

@@ -20,7 +20,7 @@ import time
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from docker import APIClient
@@ -50,6 +50,8 @@ class Reports:
 
     def __init__(self, host: str) -> None:
         self.runs: dict[str, list[float]] = defaultdict(list)
+        self._holding = False
+        self._held: list[socket.socket] = []
         self._listener = socket.create_server((host, 0), backlog=256)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -59,6 +61,19 @@ class Reports:
     def address(self) -> tuple[str, int]:
         host, port = self._listener.getsockname()
         return host, port
+
+    @contextmanager
+    def holding(self) -> Iterator[list[socket.socket]]:
+        """Let nobody who reports go on until the block ends; gives those that wait."""
+        self._holding = True
+        try:
+            yield self._held
+        finally:
+            self._holding = False
+            for connection in self._held:
+                with suppress(OSError):  # its environment may have gone
+                    connection.send(b".")
+            self._held = []
 
     def _take(self) -> None:
         while True:
@@ -71,7 +86,10 @@ class Reports:
                     report = connection.recv(_ID_BYTES)
                     if report:
                         self.runs[report.decode()].append(time.perf_counter())
-                        connection.send(b".")
+                        if self._holding:
+                            self._held.append(connection)
+                        else:
+                            connection.send(b".")
                         continue
                 except ConnectionError:
                     pass
@@ -121,7 +139,7 @@ class Probed:
         package = io.BytesIO()
         with zipfile.ZipFile(package, "w") as archive:
             archive.writestr("app.py", _SOURCE.format(host=host, port=port))
-        configuration = {"Runtime": "python3.13", "Handler": "app.handler", "Timeout": 30}
+        configuration = {"Runtime": "python3.13", "Handler": "app.handler", "Timeout": 900}
         client = lambda_client(self.settings)
         deploy(client, FUNCTION, Code(package.getvalue(), None), configuration)
         client.close()
@@ -147,13 +165,27 @@ class Probed:
         connection.close()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
-    def memory_mib(self) -> float:
-        """What the worker holds: Python's own, and the database's caches."""
+    def worker(self) -> Path:
+        """What the kernel tells of the process that answers."""
         assert self._process is not None
         master = self._process.pid
         workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-        status = Path(f"/proc/{workers[0]}/status").read_text()
+        return Path("/proc", workers[0])
+
+    def cpu_seconds(self) -> float:
+        """CPU time that the worker has taken, in all its threads."""
+        return cpu_seconds(self.worker())
+
+    def memory_mib(self) -> float:
+        """What the worker holds: Python's own, and the database's caches."""
+        status = (self.worker() / "status").read_text()
         return next(int(line.split()[1]) / 1024 for line in status.splitlines() if "VmRSS" in line)
+
+
+def cpu_seconds(process: Path) -> float:
+    """CPU time that a process has taken, in all its threads."""
+    user, system = (process / "stat").read_text().rpartition(") ")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def put_event(connection: http.client.HTTPConnection) -> str:

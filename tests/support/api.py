@@ -18,6 +18,8 @@ from flask import Flask
 from werkzeug.test import Client, TestResponse
 
 from sandbox.api import Services, create_app
+from sandbox.aws.clients import AwsClients
+from sandbox.aws.companion import Connect
 from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
 from sandbox.environments.provisioned import Provided
@@ -183,7 +185,14 @@ class _Raw(io.BytesIO):
         yield self.read()
 
 
-def open_api(folder: Path, *, service: EchoService | None = None, **settings: Any) -> Api:
+def open_api(
+    folder: Path,
+    *,
+    service: EchoService | None = None,
+    clients: Any = None,
+    companion: Connect | None = None,
+    **settings: Any,
+) -> Api:
     """An API over a new catalog in `folder`. What it changes waits for `Api.settle`."""
     clock = FakeClock()
     catalog = Catalog.open(folder, clock=clock)
@@ -217,6 +226,8 @@ def open_api(folder: Path, *, service: EchoService | None = None, **settings: An
         provided=lambda function, name: provided.get((function.key, name), Provided(0, None)),
         image_id=image_id,
         check_runtime=check_runtime,
+        clients=clients or AwsClients({}),
+        companion=companion,
     )
     parts = (catalog, service, clock, events, outbox)
     return Api(create_app(services), *parts, waiting, images, provided, missing)

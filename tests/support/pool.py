@@ -46,6 +46,9 @@ class ScriptedLauncher:
     def spec(self, version: Version) -> ContainerSpec:
         return SPEC
 
+    def check(self, version: Version) -> None:
+        """Every image is here."""
+
     def boot(
         self,
         version: Version | None,

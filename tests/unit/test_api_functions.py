@@ -225,7 +225,7 @@ NEITHER = (
             {"Code": {"ZipFile": "AAAA", "S3Bucket": "bucket", "S3Key": "k"}},
             "Please do not provide other FunctionCode parameters when providing a ZipFile.",
         ),
-        ({"Code": {"S3Bucket": "bucket", "S3Key": "k"}}, "fnbox does not read code from S3"),
+        ({"Code": {"S3Bucket": "bucket"}}, "Please provide S3Key with S3Bucket."),
         (
             {"Code": {"ImageUri": "i"}},
             "Please don't provide ImageUri when creating a function with packageType Zip.",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.aws.clients import AwsClients
 from sandbox.catalog.database import Database
 from sandbox.clock import FakeClock
 from sandbox.errors import Conflict, NotFound
@@ -246,7 +247,7 @@ def delivery(target: str, **members: Any) -> Delivery:
 def test_a_function_is_invoked_inside_fnbox() -> None:
     accepted: list[Invocation] = []
     arn = "arn:aws:lambda:eu-west-1:111122223333:function:next:prod"
-    Targets({}, accepted.append).send(delivery(arn, body=b'{"a":1}'))
+    Targets(AwsClients({}), accepted.append).send(delivery(arn, body=b'{"a":1}'))
     [invocation] = accepted
     key = FunctionKey("111122223333", "eu-west-1", "next")
     assert invocation.reference == FunctionReference(key, "prod")
@@ -262,24 +263,24 @@ def test_a_function_that_cannot_take_it_now_may_later() -> None:
 
     arn = "arn:aws:lambda:us-east-1:000000000000:function:next"
     with pytest.raises(TargetDown, match="Pending"):
-        Targets({}, enqueue).send(delivery(arn))
+        Targets(AwsClients({}), enqueue).send(delivery(arn))
 
 
 @pytest.mark.parametrize(
     ("arn", "text"),
     [
-        (ONE, "no endpoint is known for sqs: set FNBOX_ENDPOINTS=sqs=http://…"),
+        (ONE, "or set FNBOX_ENDPOINTS=sqs=http://…"),
         ("arn:aws:iam::000000000000:role/r", "is of no service that takes messages"),
         ("queue", "queue is no ARN"),
     ],
 )
 def test_what_nobody_can_be_told(arn: str, text: str) -> None:
     with pytest.raises(Undeliverable, match=text):
-        Targets({}, lambda _: None).send(delivery(arn))
+        Targets(AwsClients({}), lambda _: None).send(delivery(arn))
 
 
 def test_a_target_that_does_not_answer_is_down() -> None:
-    targets = Targets({"sqs": "http://127.0.0.1:9"}, lambda _: None)
+    targets = Targets(AwsClients({"sqs": "http://127.0.0.1:9"}), lambda _: None)
     with pytest.raises(TargetDown, match="Could not connect"):
         targets.send(delivery(ONE))
 

@@ -19,7 +19,7 @@ LAYERS = [
         "logs.formats",
         "traces",
     },
-    {"environments", "engines"},
+    {"environments", "engines", "aws"},
     {"service", "queue", "logs"},
     {"api"},
     {"control_plane", "serve", "setup", "cli", "__main__"},

@@ -26,7 +26,7 @@ def rig() -> Iterator[Rig]:
 def test_an_idle_environment_is_used_again_most_recent_first(rig: Rig) -> None:
     first, second = rig.lease(), rig.lease()
     assert repr(rig.pool) == (
-        "<EnvironmentPool 2 alive: 0 starting, 2 busy, 0 idle, 0 spare, 0 stopping, 0 waiting>"
+        "<EnvironmentPool 2 alive: 0 starting, 2 busy, 0 idle, 0 spare, 0 waiting>"
     )
     rig.pool.release(first)
     rig.pool.release(second)

@@ -104,3 +104,20 @@ def test_a_name_in_the_file_that_is_no_setting_is_refused(tmp_path: Path) -> Non
     file.write_text("keep_alvie = 20\n")
     with pytest.raises(StartupError, match="no setting of fnbox: keep_alvie"):
         Settings.load({"FNBOX_CONFIG": str(file)})
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("False", False)])
+def test_a_switch_is_true_or_false(text: str, value: bool) -> None:
+    assert Settings.load({"FNBOX_AWS": text}).aws is value
+
+
+def test_with_other_services_here_what_has_no_endpoint_goes_to_them() -> None:
+    environ = {"FNBOX_PORT": "5000", "AWS_ENDPOINT_URL_SQS": "http://a"}
+    assert Settings.load(environ).service_endpoints == {"sqs": "http://a"}
+    own = "http://127.0.0.1:5000"
+    assert Settings.load(environ, aws=True).service_endpoints == {
+        "sqs": "http://a",
+        "sns": own,
+        "events": own,
+        "s3": own,
+    }

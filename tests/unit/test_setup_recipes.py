@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,28 @@ def test_every_runtime_that_can_be_built_is_known_by_its_name() -> None:
     assert "nodejs24.x" in recipes.RUNTIMES
     assert "provided.al2023" in recipes.RUNTIMES
     assert not {"init", "nodejs-client", "base-trixie"} & set(recipes.RUNTIMES)
+
+
+def test_everything_that_images_are_made_of_is_installed_with_the_package() -> None:
+    """A wheel has no checkout beside it."""
+    root = Path(__file__).parents[2]
+    packaged: dict[str, list[str]] = tomllib.loads((root / "pyproject.toml").read_text())["tool"][
+        "setuptools"
+    ]["data-files"]
+    installed = {
+        path.relative_to(root)
+        for folder, globs in packaged.items()
+        for glob in globs
+        for path in root.glob(glob)
+        if path.parent == root / folder.removeprefix("share/fnbox/")
+    }
+    needed = {
+        path.relative_to(root)
+        for recipe in RECIPES.values()
+        if recipe.folder.startswith("images/")
+        for folder in (recipe.folder, recipe.client)
+        if folder is not None
+        for path in (root / folder).rglob("*")
+        if path.is_file()
+    }
+    assert needed - installed == set()

@@ -8,6 +8,7 @@ import socket
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,17 @@ def test_code_is_compared_by_its_digest_and_an_image_never_matches() -> None:
     assert Code(b"abc", None).matches({"CodeSha256": digest})
     assert not Code(b"abd", None).matches({"CodeSha256": digest})
     assert not Code(None, "image").matches({"CodeSha256": digest})
+
+
+def test_an_instance_without_other_services_is_not_taken_for_one_with_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instance, "running", lambda settings: True)
+    offered = {"lambda": "running"}
+    monkeypatch.setattr(instance, "_health", lambda settings: {"services": offered})
+    instance.up(settings, [], Progress(io.StringIO()))
+    wanted = replace(settings, aws=True)
+    with pytest.raises(StartupError, match="runs without --aws: run `fnbox down` first"):
+        instance.up(wanted, [], Progress(io.StringIO()))
+    offered["s3"] = "running"
+    instance.up(wanted, [], Progress(io.StringIO()))

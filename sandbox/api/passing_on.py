@@ -1,0 +1,183 @@
+"""Requests for other AWS services: passed on to the companion, or told how to switch it on.
+
+Bodies pass in pieces, both ways: no more than one piece of each is inside fnbox, and a side that
+is slow slows down the other.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from sandbox.api.context import RequestContext, new_request_id, read_context
+from sandbox.api.dispatch import request_target
+from sandbox.api.elsewhere import S3, Destination
+from sandbox.api.errors import Reply
+from sandbox.api.refusals import refusal
+from sandbox.aws.companion import Connect
+from sandbox.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import InputStream, WSGIEnvironment
+
+PIECE_BYTES = 64 * 1024
+SILENCE_SECONDS = 120.0
+"""How long the companion may say nothing: it may have to come up, and a long poll takes 20."""
+
+SERVICES = ("sqs", "sns", "s3", "sts", "iam", "events", "dynamodb")
+
+_HOP_BY_HOP = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te"),
+        *("trailer", "transfer-encoding", "upgrade"),
+    }
+)
+_NOT_PASSED_ON = _HOP_BY_HOP | {"expect", "content-length", "x-moto-account-id"}
+_NOT_PASSED_BACK = _HOP_BY_HOP | {"server", "date"}
+_SAFE = "".join(chr(code) for code in range(33, 127))
+
+log = logging.getLogger(__name__)
+
+
+class PassingOn:
+    """Answers requests for services that fnbox does not have."""
+
+    def __init__(self, settings: Settings, connect: Connect | None) -> None:
+        """Without `connect` there is no companion."""
+        self._settings = settings
+        self._connect = connect
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Those that are made sure of; others are passed on too."""
+        return SERVICES if self._connect is not None else ()
+
+    def answer(self, environ: WSGIEnvironment, to: Destination) -> Reply:
+        """The reply to a request."""
+        context = read_context(environ, new_request_id(), self._settings)
+        if self._connect is None:
+            text = (
+                f"fnbox has Lambda and CloudWatch Logs. To have {to.service} and other AWS "
+                "services here too, start it with `fnbox up --aws`."
+            )
+            # 501: SDKs show it at once, and retry 500, 502, 503 and 504
+            return refusal(environ, to.service, 501, "NotImplemented", text, context.request_id)
+        connection = _Connection(self._connect)
+        try:
+            send(connection, environ, [*passed_on(environ, context, to)])
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            log.warning("a request for %s was not answered: %r", to.service, error)
+            text = f"The companion that stands for {to.service} did not answer: {error!r}"
+            code = "ServiceUnavailable"
+            return refusal(environ, to.service, 503, code, text, context.request_id)
+        headers = [
+            (name, value)
+            for name, value in response.getheaders()
+            if name.lower() not in _NOT_PASSED_BACK
+        ]
+        return response.status, headers, _Body(connection, response)
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, connect: Connect) -> None:
+        super().__init__("companion")
+        self._open = connect
+
+    def connect(self) -> None:
+        self.sock = self._open(SILENCE_SECONDS)
+
+
+class _Body(Iterator[bytes]):
+    """What comes back, piece by piece; whoever serves it closes it."""
+
+    def __init__(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+    ) -> None:
+        self._connection = connection
+        self._response = response
+
+    def __next__(self) -> bytes:
+        piece = self._response.read1(PIECE_BYTES)
+        if piece:
+            return piece
+        if self._response.length:
+            raise http.client.IncompleteRead(b"", self._response.length)
+        raise StopIteration
+
+    def close(self) -> None:
+        self._response.close()
+        self._connection.close()
+
+
+def passed_on(
+    environ: WSGIEnvironment, context: RequestContext, to: Destination
+) -> Iterator[tuple[str, str]]:
+    """The headers of a request as the companion gets it."""
+    for key, value in environ.items():
+        if key.startswith("HTTP_"):
+            name = key[5:].replace("_", "-").lower()
+            if name not in _NOT_PASSED_ON:
+                yield name, value
+    if environ.get("CONTENT_TYPE"):
+        yield "content-type", environ["CONTENT_TYPE"]
+    # accounts are told apart as everywhere in fnbox
+    yield "x-moto-account-id", context.account
+    if not to.signed and to.service != S3:
+        # It goes by the signature alone. S3's objects may be public: there none means nobody.
+        scope = f"{context.account}/20000101/{context.region}/{to.service}/aws4_request"
+        yield (
+            "authorization",
+            f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
+        )
+
+
+def send(
+    connection: http.client.HTTPConnection,
+    environ: WSGIEnvironment,
+    headers: Iterable[tuple[str, str]],
+) -> None:
+    """A request with its body, as it comes in. Raises OSError when either side breaks off."""
+    path, query = request_target(environ)
+    target = f"{path}?{query}" if query else path
+    connection.putrequest(
+        environ["REQUEST_METHOD"],
+        quote(target.encode("latin-1"), safe=_SAFE),
+        skip_host=True,
+        skip_accept_encoding=True,
+    )
+    for name, value in headers:
+        connection.putheader(name, value)
+    length = environ.get("CONTENT_LENGTH")
+    chunked = not length and bool(environ.get("wsgi.input_terminated"))
+    if chunked:
+        connection.putheader("transfer-encoding", "chunked")
+    elif length:
+        connection.putheader("content-length", length)
+    connection.putheader("connection", "close")
+    connection.endheaders()
+    for piece in pieces(environ["wsgi.input"], None if chunked else int(length or 0)):
+        try:
+            connection.send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it has answered before it had all: what it said is there to be read
+    if chunked:
+        connection.send(b"0\r\n\r\n")
+
+
+def pieces(stream: InputStream, length: int | None) -> Iterator[bytes]:
+    """A body of so many bytes, or until its end. Raises OSError when it breaks off."""
+    left = PIECE_BYTES if length is None else length
+    while left:
+        piece = stream.read(min(left, PIECE_BYTES))
+        if not piece:
+            if length is None:
+                return
+            raise ConnectionError("the request's body is shorter than its Content-Length")
+        if length is not None:
+            left -= len(piece)
+        yield piece

@@ -1,0 +1,97 @@
+"""Errors in the form that the clients of other AWS services read.
+
+Which form that is a request shows by itself: JSON 1.x names its operation in a header, the query
+protocol sends a form, CBOR says so, S3 and its kin answer in XML, and the rest is REST-JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any
+from xml.sax.saxutils import escape
+
+from sandbox.api.errors import Reply
+
+_XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
+_REST_XML = frozenset(
+    {"s3", "s3express", "s3-object-lambda", "s3-outposts", "route53", "cloudfront"}
+)
+
+
+def refusal(
+    environ: Mapping[str, Any], service: str, status: int, code: str, text: str, request_id: str
+) -> Reply:
+    """An error of a service to one of its requests."""
+    headers, body = _form(environ, service)(code, text, request_id)
+    named = [("x-amzn-RequestId", request_id), ("x-amzn-ErrorType", code)]
+    # the answer to a HEAD has no body, which is all that its client will show
+    return status, [*headers, *named], b"" if environ["REQUEST_METHOD"] == "HEAD" else body
+
+
+def _form(environ: Mapping[str, Any], service: str) -> Any:
+    kind = environ.get("CONTENT_TYPE", "").lower()
+    if environ.get("HTTP_SMITHY_PROTOCOL") == "rpc-v2-cbor":
+        return _cbor
+    if "HTTP_X_AMZ_TARGET" in environ:
+        return _json_11 if kind.startswith("application/x-amz-json-1.1") else _json_10
+    if service in _REST_XML:
+        return _s3
+    if kind.startswith("application/x-www-form-urlencoded") or "Action=" in environ.get(
+        "QUERY_STRING", ""
+    ):
+        return _ec2 if service == "ec2" else _query
+    return _rest_json
+
+
+Formed = tuple[list[tuple[str, str]], bytes]
+
+
+def _s3(code: str, text: str, request_id: str) -> Formed:
+    body = (
+        f"<Code>{code}</Code><Message>{escape(text)}</Message><RequestId>{request_id}</RequestId>"
+    )
+    return _xml(f"<Error>{body}</Error>")
+
+
+def _query(code: str, text: str, request_id: str) -> Formed:
+    error = f"<Type>Sender</Type><Code>{code}</Code><Message>{escape(text)}</Message>"
+    end = f"<RequestId>{request_id}</RequestId>"
+    return _xml(f"<ErrorResponse><Error>{error}</Error>{end}</ErrorResponse>")
+
+
+def _ec2(code: str, text: str, request_id: str) -> Formed:
+    error = f"<Error><Code>{code}</Code><Message>{escape(text)}</Message></Error>"
+    end = f"<RequestID>{request_id}</RequestID>"
+    return _xml(f"<Response><Errors>{error}</Errors>{end}</Response>")
+
+
+def _xml(document: str) -> Formed:
+    return [("Content-Type", "text/xml")], (_XML + document).encode()
+
+
+def _json_10(code: str, text: str, request_id: str) -> Formed:
+    return [("Content-Type", "application/x-amz-json-1.0")], _json(code, text)
+
+
+def _json_11(code: str, text: str, request_id: str) -> Formed:
+    return [("Content-Type", "application/x-amz-json-1.1")], _json(code, text)
+
+
+def _rest_json(code: str, text: str, request_id: str) -> Formed:
+    return [("Content-Type", "application/json")], _json(code, text)
+
+
+def _json(code: str, text: str) -> bytes:
+    return json.dumps({"__type": code, "message": text}).encode()
+
+
+def _cbor(code: str, text: str, request_id: str) -> Formed:
+    members = ("__type", code, "message", text)
+    body = b"\xa2" + b"".join(_cbor_text(member.encode()) for member in members)
+    return [("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")], body
+
+
+def _cbor_text(text: bytes) -> bytes:
+    return b"\x79" + struct.pack(">H", len(text)) + text
