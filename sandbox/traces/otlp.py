@@ -108,7 +108,8 @@ class OtlpExport:
         """Send what waits, for a second at most."""
         self._closed.set()
         self._thread.join(_CLOSE_SECONDS)
-        self._exporter.shutdown()  # ends a wait between two tries  # type: ignore[no-untyped-call]
+        # ends a wait between two tries
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
         self.dropped += len(self._queue)
         self._queue.clear()
 
