@@ -111,6 +111,21 @@ class Api:
     def client(self) -> Client:
         return Client(self.app, use_cookies=False)
 
+    def create(self, name: str = "f", **members: Any) -> dict[str, Any]:
+        """A function, Active."""
+        created: dict[str, Any] = self.boto().create_function(
+            **{
+                "FunctionName": name,
+                "Role": ROLE,
+                "Runtime": "python3.13",
+                "Handler": "app.handler",
+                "Code": {"ZipFile": zip_bytes()},
+                **members,
+            }
+        )
+        self.settle()
+        return created
+
     def request(
         self,
         method: str,

@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from werkzeug.test import TestResponse
 
-from tests.support.api import ROLE, Api, open_api, zip_bytes
+from tests.support.api import Api, open_api
 
 # The clock of `open_api` would have requests of 1970, which the signer does not make.
 NOW = datetime(2026, 11, 22, 17, 0, 0, 250_000, UTC)
@@ -24,15 +24,7 @@ class UrlApi:
         self.api: Api = open_api(folder, **settings)
         self.api.clock.advance(NOW.timestamp() - self.api.clock.wall())
         self.boto = self.api.boto()
-        self.boto.create_function(
-            FunctionName="f",
-            Role=ROLE,
-            Runtime="python3.13",
-            Handler="app.handler",
-            Code={"ZipFile": zip_bytes()},
-            Publish=True,
-        )
-        self.api.settle()
+        self.api.create(Publish=True)
         self.boto.create_alias(FunctionName="f", Name="live", FunctionVersion="1")
 
     def url(self, qualifier: str | None = None, auth: str = "NONE", **members: Any) -> str:

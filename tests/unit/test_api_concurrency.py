@@ -30,15 +30,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
     opened = open_api(tmp_path)
     client = opened.boto()
     for name in ("f", "g"):
-        client.create_function(
-            FunctionName=name,
-            Role=ROLE,
-            Runtime="python3.13",
-            Handler="app.handler",
-            Code={"ZipFile": zip_bytes()},
-            Publish=True,
-        )
-    opened.settle()
+        opened.create(name, Publish=True)
     for number in (2, 3):
         code = zip_bytes({"app.py": str(number)})
         client.update_function_code(FunctionName="f", ZipFile=code)

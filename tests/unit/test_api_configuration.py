@@ -117,22 +117,6 @@ def client(api: Api) -> Any:
     return client
 
 
-def create(api: Api, client: Any, **members: Any) -> dict[str, Any]:
-    """A function, Active."""
-    document: dict[str, Any] = client.create_function(
-        **{
-            "FunctionName": "f",
-            "Runtime": "python3.13",
-            "Role": ROLE,
-            "Handler": "app.handler",
-            "Code": {"ZipFile": zip_bytes()},
-            **members,
-        }
-    )
-    api.settle()
-    return document
-
-
 def configuration(client: Any, name: str = "f") -> dict[str, Any]:
     found = client.get_function_configuration(FunctionName=name)
     return {member: value for member, value in found.items() if member not in CHANGING}
@@ -165,8 +149,8 @@ def test_a_member_of_a_creation_is_answered_and_kept(
     api: Api, client: Any, tmp_path: Path, member: str
 ) -> None:
     given, answer = {**TABLE, **ONLY_AT_CREATION}[member]
-    plain = create(api, client, FunctionName="g")
-    created = create(api, client, **{member: given})
+    plain = api.create("g")
+    created = api.create(**{member: given})
     answer = {**answer, **({"VpcConfig": created["VpcConfig"]} if member == "VpcConfig" else {})}
     assert {name: created[name] for name in answer} == answer
     others = {"CodeSha256", "ConfigSha256", "LoggingConfig", "FunctionName", "RuntimeVersionConfig"}
@@ -185,7 +169,7 @@ def test_a_member_of_a_creation_is_answered_and_kept(
 def test_an_update_changes_what_it_names_and_nothing_else(
     api: Api, client: Any, member: str
 ) -> None:
-    create(api, client)
+    api.create()
     before = configuration(client)
     given, answer = TABLE[member]
     updated = client.update_function_configuration(FunctionName="f", **{member: given})
@@ -219,7 +203,7 @@ def test_the_order_of_members_does_not_matter(api: Api, client: Any) -> None:
 
 
 def test_an_update_of_a_part_of_the_logging_leaves_the_rest(api: Api, client: Any) -> None:
-    create(api, client, LoggingConfig={"LogFormat": "JSON", "SystemLogLevel": "WARN"})
+    api.create(LoggingConfig={"LogFormat": "JSON", "SystemLogLevel": "WARN"})
 
     def after(**change: str) -> dict[str, str]:
         client.update_function_configuration(FunctionName="f", LoggingConfig=change)
@@ -247,7 +231,7 @@ def test_an_update_of_a_part_of_the_logging_leaves_the_rest(api: Api, client: An
 def test_a_level_goes_with_the_format_that_there_is_then(
     api: Api, client: Any, before: dict[str, str], change: dict[str, str]
 ) -> None:
-    create(api, client, LoggingConfig=before)
+    api.create(LoggingConfig=before)
     update = client.update_function_configuration
     assert refused(lambda: update(FunctionName="f", LoggingConfig=change))[2].startswith(
         'LogLevel is not supported when LogFormat is set to "Text".'
@@ -258,8 +242,8 @@ def test_a_level_goes_with_the_format_that_there_is_then(
 
 
 def test_durable_execution_is_decided_at_creation(api: Api, client: Any) -> None:
-    create(api, client)
-    create(api, client, FunctionName="g", DurableConfig={"ExecutionTimeout": 60})
+    api.create()
+    api.create("g", DurableConfig={"ExecutionTimeout": 60})
     change = {"RetentionPeriodInDays": 5}
     update = client.update_function_configuration
     assert refused(lambda: update(FunctionName="f", DurableConfig=change))[:2] == (
@@ -271,12 +255,12 @@ def test_durable_execution_is_decided_at_creation(api: Api, client: Any) -> None
 
 def test_a_code_signing_config_that_is_not_there_is_a_404(api: Api, client: Any) -> None:
     arn = "arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-00000000000000000"
-    assert refused(lambda: create(api, client, CodeSigningConfigArn=arn)) == (
+    assert refused(lambda: api.create(CodeSigningConfigArn=arn)) == (
         *(404, "CodeSigningConfigNotFoundException"),
         "The code signing configuration cannot be found. Check that the provided configuration "
         f"is not deleted: {arn}.",
     )
-    create(api, client)
+    api.create()
     signing = client.get_function_code_signing_config(FunctionName="f")
     assert (signing["FunctionName"], signing["CodeSigningConfigArn"]) == ("f", "")
 
@@ -286,7 +270,7 @@ def test_a_code_signing_config_that_is_not_there_is_a_404(api: Api, client: Any)
 
 def test_where_a_package_is_from_is_told_with_it(api: Api, client: Any, tmp_path: Path) -> None:
     code = {"ZipFile": zip_bytes(), "SourceKMSKeyArn": KEY}
-    create(api, client, Code=code)
+    api.create(Code=code)
     for _ in range(2):
         told = api.boto().get_function(FunctionName="f")["Code"]
         assert told["SourceKMSKeyArn"] == KEY
@@ -337,9 +321,9 @@ def test_a_function_for_another_architecture_is_accepted_and_noted(
 ) -> None:
     monkeypatch.setattr(functions, "_ARCHITECTURE", "x86_64")
     with caplog.at_level(logging.WARNING, "sandbox.api.functions"):
-        create(api, client, FunctionName="g")
+        api.create("g")
         assert caplog.messages == []
-        create(api, client, Architectures=["arm64"])
+        api.create(Architectures=["arm64"])
         client.update_function_code(
             FunctionName="g", ZipFile=zip_bytes({"a": "b"}), Architectures=["arm64"]
         )
@@ -353,7 +337,7 @@ def test_a_function_for_another_architecture_is_accepted_and_noted(
 
 
 def test_latest_published_is_replaced_and_takes_no_number(api: Api, client: Any) -> None:
-    create(api, client)
+    api.create()
     publish = client.publish_version
     first = publish(FunctionName="f", PublishTo="LATEST_PUBLISHED", Description="one")
     assert first["Version"] == "$LATEST.PUBLISHED"
@@ -387,7 +371,7 @@ def test_latest_published_is_replaced_and_takes_no_number(api: Api, client: Any)
 
 
 def test_a_list_leaves_out_what_is_told_of_one_function_alone(api: Api, client: Any) -> None:
-    create(api, client)
+    api.create()
     whole = client.get_function_configuration(FunctionName="f")
     left_out = {"State", "LastUpdateStatus", "RuntimeVersionConfig", "ResponseMetadata"}
     assert left_out <= whole.keys()
@@ -400,7 +384,7 @@ def test_a_list_leaves_out_what_is_told_of_one_function_alone(api: Api, client: 
 def test_the_account_says_how_much_code_its_functions_and_layers_have(
     api: Api, client: Any
 ) -> None:
-    create(api, client)
+    api.create()
     usage = client.get_account_settings()["AccountUsage"]
     assert usage == {"TotalCodeSize": 2 * len(zip_bytes()), "FunctionCount": 1}
 

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
 from sandbox.names import FunctionKey
-from tests.support.api import ROLE, Api, open_api, zip_bytes
+from tests.support.api import Api, open_api
 
 KEY = FunctionKey("000000000000", "us-east-1", "f")
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -33,16 +33,8 @@ def unconfigured(qualifier: str) -> tuple[str, str]:
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
     opened = open_api(tmp_path)
-    client = opened.boto()
     for name in ("f", "other"):
-        client.create_function(
-            FunctionName=name,
-            Role=ROLE,
-            Runtime="python3.13",
-            Handler="app.handler",
-            Code={"ZipFile": zip_bytes()},
-        )
-    opened.settle()
+        opened.create(name)
     yield opened
     opened.close()
 
@@ -146,13 +138,7 @@ def test_it_goes_with_its_alias_its_version_or_its_function(api: Api, client: An
     client.delete_function(FunctionName="f", Qualifier="1")
     assert configured() == ["$LATEST"]
     client.delete_function(FunctionName="f")
-    client.create_function(
-        FunctionName="f",
-        Role=ROLE,
-        Runtime="python3.13",
-        Handler="app.handler",
-        Code={"ZipFile": zip_bytes()},
-    )
+    api.create()
     assert configured() == []
 
 

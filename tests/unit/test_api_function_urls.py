@@ -22,17 +22,8 @@ PATTERN = "((?!^\\d+$)^[0-9a-zA-Z-_]+$)"
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
     opened = open_api(tmp_path)
-    client = opened.boto()
-    client.create_function(
-        FunctionName="f",
-        Role=ROLE,
-        Runtime="python3.13",
-        Handler="app.handler",
-        Code={"ZipFile": zip_bytes()},
-        Publish=True,
-    )
-    opened.settle()
-    client.create_alias(FunctionName="f", Name="live", FunctionVersion="1")
+    opened.create(Publish=True)
+    opened.boto().create_alias(FunctionName="f", Name="live", FunctionVersion="1")
     yield opened
     opened.close()
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
-from tests.support.api import ROLE, Api, open_api, zip_bytes
+from tests.support.api import Api, open_api
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 NOT_THERE = ("ResourceNotFoundException", "The resource you requested does not exist.")
@@ -25,17 +25,8 @@ STALE = (
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
     opened = open_api(tmp_path)
-    client = opened.boto()
-    client.create_function(
-        FunctionName="f",
-        Role=ROLE,
-        Runtime="python3.13",
-        Handler="app.handler",
-        Code={"ZipFile": zip_bytes()},
-        Publish=True,
-    )
-    opened.settle()
-    client.create_alias(FunctionName="f", Name="live", FunctionVersion="1")
+    opened.create(Publish=True)
+    opened.boto().create_alias(FunctionName="f", Name="live", FunctionVersion="1")
     yield opened
     opened.close()
 

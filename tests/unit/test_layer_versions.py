@@ -17,7 +17,7 @@ from sandbox.catalog.code_store import GRACE
 from sandbox.catalog.layers import check_size
 from sandbox.clock import FakeClock
 from sandbox.errors import CallerError
-from tests.support.api import ROLE, Api, error_of, open_api, zip_bytes
+from tests.support.api import Api, error_of, open_api, zip_bytes
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:layer:l"
 OTHER = "arn:aws:lambda:us-east-1:000000000000:layer:m"
@@ -42,22 +42,6 @@ def publish(client: Any, name: str = "l", text: str = "x", **members: Any) -> di
         LayerName=name, Content={"ZipFile": zip_bytes({"file": text})}, **members
     )
     document.pop("ResponseMetadata")
-    return document
-
-
-def create(api: Api, **members: Any) -> dict[str, Any]:
-    """A function, Active."""
-    document: dict[str, Any] = api.boto().create_function(
-        **{
-            "FunctionName": "f",
-            "Runtime": "python3.13",
-            "Role": ROLE,
-            "Handler": "app.handler",
-            "Code": {"ZipFile": zip_bytes()},
-            **members,
-        }
-    )
-    api.settle()
     return document
 
 
@@ -147,7 +131,7 @@ def test_layers_survive_a_restart(tmp_path: Path) -> None:
     published = publish(api.boto(), Description="kept", CompatibleRuntimes=["python3.13"])
     permit(api.boto())
     policy = api.boto().get_layer_version_policy(LayerName="l", VersionNumber=1)
-    create(api, Layers=[f"{ARN}:1"])
+    api.create(Layers=[f"{ARN}:1"])
     api.close()
     again = open_api(tmp_path)
     client = again.boto()
@@ -344,7 +328,7 @@ def test_permissions_that_are_refused(client: Any) -> None:
 def test_a_function_lists_its_layers_and_keeps_them(api: Api, client: Any) -> None:
     sizes = [publish(client, name, name)["Content"]["CodeSize"] for name in ("l", "m")]
     arns = [f"{ARN}:1", f"{OTHER}:1"]
-    document = create(api, Layers=arns)
+    document = api.create(Layers=arns)
     listed = [{"Arn": arn, "CodeSize": size} for arn, size in zip(arns, sizes, strict=True)]
     assert document["Layers"] == listed
     client.update_function_configuration(FunctionName="f", Timeout=9)
@@ -364,7 +348,7 @@ def test_a_function_lists_its_layers_and_keeps_them(api: Api, client: Any) -> No
 
 def test_layers_make_another_version(api: Api, client: Any) -> None:
     publish(client)
-    create(api, Publish=True)
+    api.create(Publish=True)
     client.update_function_configuration(FunctionName="f", Layers=[f"{ARN}:1"])
     api.settle()
     assert client.publish_version(FunctionName="f")["Version"] == "2"
@@ -398,17 +382,17 @@ def test_layers_that_a_function_cannot_have(api: Api, arns: list[str], text: str
     client = api.boto()
     publish(client)
     publish(client)
-    status, name, message = refused(lambda: create(api, Layers=arns))
+    status, name, message = refused(lambda: api.create(Layers=arns))
     assert (status, name) == (400, "InvalidParameterValueException")
     assert message.startswith(text)
-    create(api)
+    api.create()
     refusal = refused(lambda: client.update_function_configuration(FunctionName="f", Layers=arns))
     assert refusal == (status, name, message)
     assert "Layers" not in client.get_function_configuration(FunctionName="f")
 
 
 def test_an_arn_without_a_version_breaks_the_models_pattern(client: Any, api: Api) -> None:
-    create(api)
+    api.create()
     path = "/2015-03-31/functions/f/configuration"
     status, name, body = error_of(api.request("PUT", path, {"Layers": [ARN]}))
     assert (status, name) == (400, "ValidationException")
@@ -441,8 +425,8 @@ def test_code_and_layers_are_measured_at_every_change(
         "The actual size is 120 bytes.",
     )
     both = [f"{ARN}:1", f"{OTHER}:1"]
-    assert refused(lambda: create(api, Code=code, Layers=both)) == too_large
-    create(api, Code=code, Layers=both[:1])
+    assert refused(lambda: api.create(Code=code, Layers=both)) == too_large
+    api.create(Code=code, Layers=both[:1])
     update = client.update_function_configuration
     assert refused(lambda: update(FunctionName="f", Layers=both)) == too_large
     larger = zip_bytes({"file": "x" * 80})
@@ -453,10 +437,10 @@ def test_code_and_layers_are_measured_at_every_change(
 def test_a_deleted_version_stays_in_the_functions_that_use_it_alone(api: Api) -> None:
     client = api.boto()
     publish(client)
-    create(api, Layers=[f"{ARN}:1"])
+    api.create(Layers=[f"{ARN}:1"])
     client.delete_layer_version(LayerName="l", VersionNumber=1)
     assert client.get_function_configuration(FunctionName="f")["Layers"][0]["Arn"] == f"{ARN}:1"
-    assert refused(lambda: create(api, FunctionName="g", Layers=[f"{ARN}:1"]))[2] == (
+    assert refused(lambda: api.create("g", Layers=[f"{ARN}:1"]))[2] == (
         f"Layer version {ARN}:1 does not exist."
     )
 
@@ -466,7 +450,7 @@ def test_packages_are_kept_as_long_as_a_layer_or_a_function_has_them(tmp_path: P
     client = api.boto()
     publish(client, "l", "one")
     publish(client, "m", "two")
-    create(api, Layers=[f"{ARN}:1", f"{OTHER}:1"])
+    api.create(Layers=[f"{ARN}:1", f"{OTHER}:1"])
 
     def kept() -> int:
         return len(list((tmp_path / "code").glob("??/*")))
