@@ -88,9 +88,6 @@ def check_create(key: FunctionKey, members: Mapping[str, Any]) -> None:
     else:
         _check_zip(members, code)
     check_tags(members.get("Tags", {}))
-    if "TenancyConfig" in members and members.get("SnapStart", {}).get("ApplyOn", "None") != "None":
-        # no capture shows AWS's text
-        raise CallerError("SnapStart is not supported for functions with tenant isolation.")
     if "CodeSigningConfigArn" in members:  # there are none here
         raise CodeSigningConfigNotFound(
             "The code signing configuration cannot be found. Check that the provided configuration "

@@ -247,9 +247,12 @@ class Body:
 
 
 def _end_reading(client: socket.socket) -> None:
-    """Its greenlet finds the connection ended; what has come already it still answers."""
-    with contextlib.suppress(OSError):
-        client.shutdown(socket.SHUT_RD)
+    """Its greenlet finds the connection ended; what has come already it still answers.
+
+    By a second descriptor: by the first one gevent would break off the wait with an error.
+    """
+    with contextlib.suppress(OSError), client.dup() as same:
+        same.shutdown(socket.SHUT_RD)
 
 
 class _Said:

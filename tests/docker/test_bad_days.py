@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -255,13 +256,18 @@ def test_neither_a_follower_nor_an_idle_connection_holds_up_the_end(start: Start
     instance = start()
     function = instance.deploy(SLEEP)
     function.invoke(0)
-    with function.follow() as messages:
+    with (
+        function.follow() as messages,
+        socket.create_connection(("127.0.0.1", instance.port)) as idle,
+    ):
         next(messages)
         instance.terminate()
         assert instance.wait(10) == 0
         for _ in messages:
             pass
+        assert idle.recv(1) == b""
     assert instance.containers() == set()
+    assert "Traceback" not in instance.log_path.read_text()
 
 
 def test_a_second_one_on_the_same_state_directory_is_refused(start: Start) -> None:
