@@ -61,15 +61,15 @@ class Launcher:
             buildable=buildable,
             substitutes=settings.substitute_runtimes,
         )
-        self._images: dict[str, RuntimeImage] = {}
-        """By id, which stands for the same image for ever."""
+        self._images: dict[tuple[str, str | None], RuntimeImage] = {}
+        """By id, which stands for the same image for ever, and the runtime that it runs."""
         self._holds: dict[ExecutionEnvironment, Callable[[], None]] = {}
         """What keeps mounted code on the disk while a container uses it."""
 
     def spec(self, version: Version) -> ContainerSpec:
         """What container a version needs. Raises ImageMissing and other EngineErrors."""
         found = self._image(version)
-        self._images[found.image.id] = found
+        self._images[found.image.id, version.runtime] = found
         inline = version.code is None or self._code.archive(version.code) is not None
         return ContainerSpec(
             image=found.image.id,
@@ -127,7 +127,8 @@ class Launcher:
         stream = lines.stream_name(
             version.version, self._clock.wall(), function=version.key.name if shared else ""
         )
-        image, substitute = self._images.get(environment.spec.image) or self._image(version)
+        known = self._images.get((environment.spec.image, version.runtime))
+        image, substitute = known or self._image(version)
         configuration = variables.configuration(
             version,
             image,
