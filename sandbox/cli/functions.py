@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import re
 import sys
@@ -14,8 +13,8 @@ from typing import Any
 
 import click
 
+from sandbox.cli.ask import asking, refusal
 from sandbox.cli.options import with_settings
-from sandbox.errors import FnboxError, StartupError
 from sandbox.settings import Settings
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -141,23 +140,13 @@ def logs(settings: Settings, name: str, follow: bool, since: str, as_json: bool)
     begin = int((time.time() - int(match[1]) * _SECONDS[match[2]]) * 1000)
     query = {"since": str(begin), **({"follow": "1"} if follow else {})}
     path = f"/_fnbox/logs/{urllib.parse.quote(name, safe='')}?{urllib.parse.urlencode(query)}"
-    address = urllib.parse.urlsplit(settings.url)
-    connection = http.client.HTTPConnection(str(address.hostname), address.port)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
+    with asking(settings, "GET", path) as response:
         if response.status != 200:
-            raise FnboxError(f"the control plane at {settings.url} answers {response.status}")
+            raise refusal(settings, response)
         while line := response.readline():
             # Empty lines show that the connection lives.
             if line.strip():
                 click.echo(line.strip() if as_json else _readable(json.loads(line)["message"]))
-    except ConnectionRefusedError as error:
-        raise StartupError(f"nothing answers at {settings.url}: run `fnbox up`") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise FnboxError(f"the control plane at {settings.url} broke off: {error}") from error
-    finally:
-        connection.close()
 
 
 def _readable(message: str) -> str:
