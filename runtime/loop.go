@@ -26,6 +26,7 @@ type loop struct {
 	epoll  int
 	bell   int   // an eventfd: what the loop waits for has changed
 	thread int32 // the loop's; whoever else waits holds up nobody
+	away   int32 // goroutines that have stepped aside and are not done
 
 	ready func(fd int)           // deals with one descriptor that can be read
 	due   func() (timeout int64) // does what it is time for; ms until the next, or never
@@ -36,6 +37,11 @@ type loop struct {
 // monitor would otherwise begin anew to wake up every 20 µs and look for what else could be
 // run. Among 32 busy environments on 2 CPUs each is called every 50 ms: with 5 ms here that
 // was 40 to 65 switches of context a call, with 100 ms it is 11 to 14.
+//
+// Go would then interrupt the wait every 10 ms, to let others run whom it does not see, so
+// the init is started with GODEBUG=asyncpreemptoff=1: 0.6 of its CPU. Go's collector needs
+// such interrupts to stop everybody; while somebody is aside, who may make it run, the loop
+// does tell the scheduler that it waits.
 const lingerMs = 100
 
 const never, stop = -1, -2 // in place of a timeout
@@ -77,13 +83,16 @@ func (l *loop) run() {
 			l.ready(fd)
 		}
 	}
+	atomic.AddInt32(&l.away, -1)
 }
 
 // wait returns one descriptor that can be read, or -1. One at a time: what is done for
 // it may close another, whose number may then mean something else.
 func (l *loop) wait(timeout int64) int {
 	first := timeout
-	if first < 0 || first > lingerMs {
+	if atomic.LoadInt32(&l.away) > 0 {
+		first = 0
+	} else if first < 0 || first > lingerMs {
 		first = lingerMs
 	}
 	var event syscall.EpollEvent
@@ -116,6 +125,7 @@ func (l *loop) leads() bool {
 // stepAside is called before anything that waits.
 func (l *loop) stepAside() {
 	if l.leads() && l.aside() {
+		atomic.AddInt32(&l.away, 1)
 		atomic.StoreInt32(&l.thread, 0)
 		go l.run()
 	}

@@ -31,6 +31,7 @@ INIT_IMAGE = "fnbox/init:latest"
 
 _INIT_PATH = "/fnbox/init"
 _CHANNEL_PATH = "/fnbox/channel"
+_INIT_ENVIRONMENT = ["GODEBUG=asyncpreemptoff=1"]  # see runtime/loop.go; no runtime inherits it
 _CAPABILITIES = ["SETUID", "SETGID", "KILL", "SETPCAP"]
 _PIDS = 1024
 _OPEN_FILES = 1024
@@ -106,6 +107,7 @@ class DockerEngine:
                 "Entrypoint": [_INIT_PATH, f"unix:{_CHANNEL_PATH}/control.sock"],
                 "Cmd": [],
                 "User": "0:0",
+                "Env": _INIT_ENVIRONMENT,
                 "WorkingDir": "/",
                 "Labels": {INSTANCE_LABEL: self._instance},
                 "Healthcheck": {"Test": ["NONE"]},
