@@ -31,10 +31,8 @@ type subscriber struct {
 	oldest       time.Time // came the first of the queue
 	dropped      int
 	droppedBytes int
-	urgent       bool // nothing waits for more any longer
-	sending      bool
-	idle         chan struct{} // closed once nothing is left, where somebody waits for that
-	conn         net.Conn      // what is in use, for close
+	urgent       bool     // nothing waits for more any longer
+	conn         net.Conn // what is in use, for end
 }
 
 // add queues an event, if it is wanted and there is room. The caller holds the lock.
@@ -127,11 +125,6 @@ func (s *subscriber) next() [][]byte {
 			defer s.of.mu.Unlock()
 			return s.take()
 		}
-		s.sending = false
-		if len(s.queue) == 0 && s.idle != nil {
-			close(s.idle)
-			s.idle = nil
-		}
 		s.of.mu.Unlock()
 		if !s.rest(wait) {
 			return nil
@@ -178,7 +171,6 @@ func (s *subscriber) take() [][]byte {
 		batch = append(batch, told.render(s.schema, false))
 		s.dropped, s.droppedBytes = 0, 0
 	}
-	s.sending = true
 	return batch
 }
 

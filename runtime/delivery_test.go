@@ -109,7 +109,7 @@ func TestASubscriberGetsWhatHappenedBeforeItsSubscription(t *testing.T) {
 	tel.tell("initStart", &platformRecord{Phase: "init"})
 	tel.print(functionStream, []byte("early\n"))
 	tel.subscribe("1", "x", to(l.port(), "platform function", never30s))
-	tel.flush(time.Minute)
+	tel.hurry()
 	want := `platform.initStart{"phase":"init"} function"early" ` +
 		`platform.telemetrySubscription{"name":"x","state":"Subscribed","types":["platform","function"]}`
 	if got := words(<-l.batches); got != want {
@@ -123,7 +123,7 @@ func TestOnlyTheStreamsAskedForAreDelivered(t *testing.T) {
 	tel.print(functionStream, []byte("no\n"))
 	tel.tell("start", &platformRecord{RequestID: "1"})
 	tel.print(extensionStream, []byte("{\"a\":1}\n"))
-	tel.flush(time.Minute)
+	tel.hurry()
 	if got := words(<-l.batches); got != `extension{"a":1}` {
 		t.Fatal(got)
 	}
@@ -136,7 +136,7 @@ func TestRecordsAreOneEventEach(t *testing.T) {
 	tel.records([]int{8, 7}, []byte("a\nb\nc\nd\n{\"a\":1}"))
 	tel.print(functionStream, []byte("unfinished"))
 	tel.endLines(functionStream)
-	tel.flush(time.Minute)
+	tel.hurry()
 	want := `function"one" function"two" function"a\nb\nc\nd\n" function{"a":1} function"unfinished"`
 	if got := words(<-l.batches); got != want {
 		t.Fatal(got)
@@ -208,7 +208,7 @@ func TestWhatASubscriberDoesNotTakeIsDroppedAndTold(t *testing.T) {
 	tel.pause() // nobody takes anything
 	tel.print(functionStream, []byte(strings.Repeat("line\n", 2500)))
 	tel.resume()
-	tel.flush(time.Minute)
+	tel.hurry()
 	count, last := 0, telemetryLine{}
 	for count < 2001 {
 		batch := <-l.batches
@@ -255,7 +255,7 @@ func TestASecondSubscriptionReplacesTheFirst(t *testing.T) {
 		t.Fatal(refused)
 	}
 	tel.print(functionStream, []byte("a\n"))
-	tel.flush(time.Minute)
+	tel.hurry()
 	if got := words(<-second.batches); got != `function"a"` {
 		t.Fatal(got)
 	}

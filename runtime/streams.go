@@ -172,6 +172,13 @@ func (t *telemetry) close() {
 	atomic.StoreUint32(&t.wanted, uint32(wanted))
 }
 
+// isOpen says whether the init phase lasts.
+func (t *telemetry) isOpen() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.open
+}
+
 // pause lets nothing new leave while the processes are stopped; resume ends that.
 func (t *telemetry) pause()  { t.setPaused(true) }
 func (t *telemetry) resume() { t.setPaused(false) }
@@ -194,33 +201,14 @@ func (t *telemetry) signal() {
 	}
 }
 
-// flush has all that is queued, and all that still comes, leave at once, and waits for that:
-// so long at most.
-func (t *telemetry) flush(patience time.Duration) {
+// hurry has all that is queued, and all that still comes, leave at once.
+func (t *telemetry) hurry() {
 	t.mu.Lock()
-	var busy []chan struct{}
+	defer t.mu.Unlock()
 	for _, s := range t.subscribers {
 		s.urgent = true
-		if len(s.queue) > 0 || s.sending {
-			if s.idle == nil {
-				s.idle = make(chan struct{})
-			}
-			busy = append(busy, s.idle)
-		}
 	}
 	t.signal()
-	t.mu.Unlock()
-	enough := time.NewTimer(patience)
-	defer enough.Stop()
-	for _, idle := range busy {
-		select {
-		case <-idle:
-		case <-t.ended:
-			return
-		case <-enough.C:
-			return
-		}
-	}
 }
 
 // end gives up what has not been delivered: nobody lives to take it.

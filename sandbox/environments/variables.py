@@ -11,7 +11,7 @@ from typing import Any
 
 from sandbox.catalog.records import Version
 from sandbox.engines.base import Image
-from sandbox.logs.formats import ON_DEMAND
+from sandbox.logs.formats import ON_DEMAND, runtime_version
 
 RESPONSE_BYTES = 6 * 2**20 + 100
 
@@ -36,6 +36,8 @@ def configuration(
     initialization: str = ON_DEMAND,
 ) -> dict[str, Any]:
     """The meta of a CONFIGURE frame."""
+    runtime = runtime_version(version)
+    names = ("runtimeVersion", "runtimeVersionArn")
     return {
         "command": command(version, image),
         "workingDirectory": working_directory(version, image),
@@ -52,6 +54,9 @@ def configuration(
         "responseBytes": RESPONSE_BYTES,
         "freeze": True,
         "telemetryLog": (version.runtime or "").startswith(_RECORDING_RUNTIMES),
+        "timeoutMs": round(version.timeout * 1000),
+        "activeTracing": version.active_tracing,
+        **(dict(zip(names, runtime, strict=True)) if runtime else {}),
     }
 
 

@@ -96,7 +96,7 @@ def traced(version: Version, trace_id: str | None) -> Traced | None:
     return Traced(trace["Root"], trace["Parent"], True)
 
 
-def _runtime_version(version: Version) -> tuple[str, str] | None:
+def runtime_version(version: Version) -> tuple[str, str] | None:
     """The runtime's version and its ARN; None for a container image or `provided`."""
     managed = re.fullmatch(r"([a-z]+)([\d.]+)x?", version.runtime or "")
     if managed is None:
@@ -111,7 +111,7 @@ class _Text:
         self._on_demand = initialization == ON_DEMAND
 
     def init_start(self, at: float) -> bytes:
-        runtime = _runtime_version(self._version)
+        runtime = runtime_version(self._version)
         return lines.init_start(*runtime) if runtime else b""
 
     def init_end(self, at: float, end: InitEnd) -> list[bytes]:
@@ -168,7 +168,7 @@ class _Json:
 
     def init_start(self, at: float) -> bytes:
         version = self._version
-        runtime = _runtime_version(version)
+        runtime = runtime_version(version)
         names = ("runtimeVersion", "runtimeVersionArn")
         event = json_lines.init_start(
             at,
