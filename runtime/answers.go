@@ -51,14 +51,30 @@ func (c *client) refuseSize(req *request, limit int64) bool {
 }
 
 func failure(kind, message string) []byte {
-	text, err := json.Marshal(struct {
+	return append(marshal(struct {
 		ErrorMessage string `json:"errorMessage"`
 		ErrorType    string `json:"errorType"`
-	}{message, kind})
+	}{message, kind}), '\n')
+}
+
+// marshal is for values of which it is known that they can be marshalled.
+func marshal(value any) []byte {
+	text, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // two strings always marshal
+		panic(err)
 	}
-	return append(text, '\n')
+	return text
+}
+
+// dispatch answers a request whose path takes one method, or which has no such path: "".
+func (c *client) dispatch(req *request, method string, answer func() bool) bool {
+	switch method {
+	case "":
+		return c.answer(req, 404, textType, []byte("404 page not found\n"))
+	case req.method:
+		return answer()
+	}
+	return c.answer(req, 405, textType, nil)
 }
 
 // complain answers what was no whole request, where somebody may be listening.
@@ -85,10 +101,16 @@ var reasons = map[int]string{
 // answer writes headers and body in one write (two cost clients 10 ms) and says
 // whether the connection goes on.
 func (c *client) answer(req *request, status int, contentType string, body []byte) bool {
+	return c.answerWith(req, status, contentType, "", "", body)
+}
+
+// answerWith is answer with one more header field.
+func (c *client) answerWith(req *request, status int, contentType, name, value string, body []byte) bool {
 	if !c.settle(req) {
 		return false
 	}
 	out := appendHead(c.out[:0], status, contentType, len(body))
+	out = appendField(out, name, value)
 	if req.last {
 		out = append(out, "Connection: close\r\n"...)
 	}

@@ -22,12 +22,13 @@ var accepted = []byte("{\"status\":\"OK\"}\n")
 // route answers one request and says whether the connection goes on.
 func (s *supervisor) route(c *client, req *request) bool {
 	path, ours := cutPrefix(req.path, apiPrefix)
+	if !ours {
+		return s.routeOther(c, req)
+	}
 	invocation, ofInvocation := cutPrefix(path, "runtime/invocation/")
 	id, verb, _ := strings.Cut(invocation, "/")
 	method, answer := "POST", func() bool { return false }
 	switch {
-	case !ours:
-		method = ""
 	case path == "runtime/invocation/next":
 		method, answer = "GET", func() bool { return s.next(c, req) }
 	case ofInvocation && verb == "response":
@@ -41,13 +42,7 @@ func (s *supervisor) route(c *client, req *request) bool {
 	default:
 		method = ""
 	}
-	switch method {
-	case "":
-		return c.answer(req, 404, textType, []byte("404 page not found\n"))
-	case req.method:
-		return answer()
-	}
-	return c.answer(req, 405, textType, nil)
+	return c.dispatch(req, method, answer)
 }
 
 // next parks the client until there is an event.
@@ -62,16 +57,12 @@ func (s *supervisor) next(c *client, req *request) bool {
 		s.mu.Unlock()
 		return c.refuse(req, 403, "InvalidStateTransition", before.refusal(onNext))
 	}
-	if before == started {
-		s.mu.Unlock()
-		duration := since(r.started)
-		r.drain()
-		s.channel.send(kindInitialized, initializedMeta{r.generation, duration}, nil)
-		s.mu.Lock()
-	}
 	r.parked = append(r.parked, c)
 	c.parked, c.last = true, req.last
 	s.mu.Unlock()
+	if before == started {
+		s.initialize(r)
+	}
 	s.settleBroken(r)
 	return s.resume(r, true)
 }
@@ -150,16 +141,29 @@ func (s *supervisor) conclude(r *run, meta resultMeta, payload []byte) {
 	if len(r.parked) > 0 { // it asked for the next while it answered
 		r.state.move(onNext)
 	}
+	followed := r.followed != nil
 	s.mu.Unlock()
 	s.channel.send(kindResult, meta, payload)
+	if followed {
+		s.mu.Lock()
+		r.answered = true
+		s.mu.Unlock()
+	}
 }
 
 // resume does what the runtime's new state allows, and says what it is told: it ends
 // the service of a request.
 func (s *supervisor) resume(r *run, open bool) bool {
+	var over *invocation
 	s.mu.Lock()
 	s.advance(r)
+	if r.followed != nil {
+		over = r.finished()
+	}
 	s.mu.Unlock()
+	if over != nil {
+		s.tellDone(r, over)
+	}
 	return open
 }
 
@@ -216,7 +220,12 @@ func (s *supervisor) initError(c *client, req *request) bool {
 	return c.answer(req, 202, jsonType, accepted)
 }
 
-func (r *run) drain() { r.output.drain() }
+func (r *run) drain() {
+	if r.extensionOutput != nil {
+		r.extensionOutput.drain()
+	}
+	r.output.drain()
+}
 
 // eventHead is what precedes an event in the answer to GET /next.
 func eventHead(meta *invokeMeta, size int) []byte {

@@ -37,6 +37,10 @@ type (
 		ResponseBytes    int64             `json:"responseBytes"`
 		Freeze           bool              `json:"freeze"`
 		TelemetryLog     bool              `json:"telemetryLog"`
+
+		AccountID          string `json:"accountId"`
+		InternalShutdownMs int64  `json:"internalShutdownMs"`
+		ExternalShutdownMs int64  `json:"externalShutdownMs"`
 	}
 	startMeta struct {
 		Generation int    `json:"generation"`
@@ -59,7 +63,8 @@ type (
 		Bytes     int64  `json:"bytes"`
 	}
 	killMeta struct {
-		Generation int `json:"generation"`
+		Generation int    `json:"generation"`
+		Reason     string `json:"reason"`
 	}
 	helloMeta struct {
 		Protocol int `json:"protocol"`
@@ -87,6 +92,17 @@ type (
 	chunkMeta struct {
 		ContentType string `json:"contentType,omitempty"`
 	}
+	extensionMeta struct {
+		Name      string   `json:"name"`
+		State     string   `json:"state"`
+		Events    []string `json:"events"`
+		ErrorType string   `json:"errorType,omitempty"`
+	}
+	doneMeta struct {
+		RequestID      string  `json:"requestId"`
+		DurationMs     float64 `json:"durationMs"`
+		MaxMemoryBytes int64   `json:"maxMemoryBytes"`
+	}
 	segmentMeta struct {
 		Dropped int `json:"dropped,omitempty"`
 	}
@@ -94,6 +110,7 @@ type (
 		Generation     int     `json:"generation"`
 		Cause          string  `json:"cause"`
 		Description    string  `json:"description"`
+		ErrorType      string  `json:"errorType,omitempty"`
 		RequestID      string  `json:"requestId,omitempty"`
 		DurationMs     float64 `json:"durationMs"`
 		MaxMemoryBytes int64   `json:"maxMemoryBytes"`

@@ -23,6 +23,8 @@ type client struct {
 	writing bool // the rest of its event is being written
 	early   bool // it has sent more, or has left, before it had its event whole
 	last    bool // it leaves once it has its event
+
+	extension *extension // that it has waited for
 }
 
 // listen gives access to the listener's socket, past net.Listener: what has arrived
@@ -169,6 +171,9 @@ func (s *supervisor) dismiss(c *client) {
 			c.run.parked = append(c.run.parked[:i], c.run.parked[i+1:]...)
 			break
 		}
+	}
+	if c.extension != nil && c.extension.parked == c {
+		c.extension.parked = nil
 	}
 	s.mu.Unlock()
 	_ = c.conn.Close()

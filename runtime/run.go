@@ -15,6 +15,7 @@ type run struct {
 	pid        int
 	started    time.Time
 	output     *output
+	writer     int   // the runtime's end of it, until that is started; then -1
 	oomKills   int64 // of the container when the run began
 
 	state   state
@@ -23,18 +24,34 @@ type run struct {
 	parked  []*client   // wait in GET /next
 	frozen  bool
 
+	extensions      []*extension
+	extensionOutput *output // nil without external ones
+	extensionLines  *wholeLines
+	initialized     bool        // the control plane has been told
+	followed        *invocation // extensions were told of it, and it is not over
+	answered        bool        // its RESULT has been sent
+
 	// When the loop is to do what; zero: not at all.
 	freezeAt time.Time
 	listenAt time.Time // to its output, if nothing drains it before
 	lookAt   time.Time // at the memory
+	stepAt   time.Time // in the shutdown phase
 
-	cause   string             // why it was killed, once it was
-	exit    syscall.WaitStatus // once dead
-	dead    bool
-	over    bool // everything is dead; no new client
-	done    chan struct{}
-	clients map[int]*client // by descriptor
-	served  sync.WaitGroup  // one for each client
+	stopping bool      // the shutdown phase has begun
+	telling  bool      // it is the extensions' turn
+	reason   string    // that they are told
+	killAt   time.Time // its end; zero when there is none
+
+	cause       string             // why it was killed, once it was
+	errorType   string             // when an extension was the cause
+	blamed      *extension         // that it was
+	description string             // in place of how the runtime ended
+	exit        syscall.WaitStatus // once dead
+	dead        bool
+	over        bool // everything is dead; no new client
+	done        chan struct{}
+	clients     map[int]*client // by descriptor
+	served      sync.WaitGroup  // one for each client
 }
 
 func (s *supervisor) start(meta startMeta) error {
@@ -51,14 +68,15 @@ func (s *supervisor) start(meta startMeta) error {
 		done:       make(chan struct{}),
 		clients:    map[int]*client{},
 	}
-	writer, err := s.listen(r)
-	if err != nil {
+	var err error
+	if r.writer, err = s.listen(r); err != nil {
 		return err
 	}
-	pid, err := spawn(s.config, s.listener.Addr().String(), writer)
-	_ = syscall.Close(writer)
-	var refused *startError
-	if errors.As(err, &refused) {
+	if files := extensionFiles(); len(files) > 0 {
+		if err := s.launch(r, files); err != nil {
+			return err
+		}
+	} else if refused := s.startRuntime(r); refused != nil {
 		r.output.close()
 		// the only frame that is sent under the lock: nothing lives that could need it
 		s.channel.send(kindExited, exitedMeta{
@@ -66,12 +84,31 @@ func (s *supervisor) start(meta startMeta) error {
 		}, nil)
 		return nil
 	}
-	r.pid = pid
 	s.run = r
 	s.listenTo(r.output)
 	r.lookAt = time.Now().Add(pause(0))
 	go s.reap(r)
 	return nil
+}
+
+// startRuntime starts the runtime of a run. The caller holds the lock.
+func (s *supervisor) startRuntime(r *run) *startError {
+	pid, err := spawn(s.config, s.listener.Addr().String(), r.writer)
+	r.closeWriter()
+	var refused *startError
+	if errors.As(err, &refused) {
+		return refused
+	}
+	r.pid = pid
+	return nil
+}
+
+// closeWriter closes the runtime's end of its output.
+func (r *run) closeWriter() {
+	if r.writer >= 0 {
+		_ = syscall.Close(r.writer)
+		r.writer = -1
+	}
 }
 
 // kill ends everything but the init. The first cause is the one that counts.
@@ -89,7 +126,7 @@ func (s *supervisor) killRun(cause string) {
 	if s.run.cause == "" && !s.run.dead {
 		s.run.cause = cause
 	}
-	signalAll(s.run.pid, syscall.SIGKILL)
+	s.run.signal(syscall.SIGKILL)
 }
 
 // reap is the one place that waits for processes. It ends when the last has died;
@@ -105,11 +142,10 @@ func (s *supervisor) reap(r *run) {
 			return
 		case pid == 0: // all that are left live
 			<-s.deaths
-		case pid == r.pid:
+		default:
 			s.mu.Lock()
-			r.exit, r.dead = status, true
+			s.bury(r, pid, status)
 			s.mu.Unlock()
-			s.kill("") // a runtime takes with it what it has left
 		}
 	}
 }
@@ -133,11 +169,23 @@ func (s *supervisor) end(r *run) {
 	r.served.Wait()
 	s.mu.Lock()
 	s.hush(r.output)
-	r.listenAt = time.Time{}
+	if r.extensionOutput != nil {
+		s.hush(r.extensionOutput)
+	}
+	r.listenAt, r.stepAt = time.Time{}, time.Time{}
+	r.closeWriter()
+	announced := r.initialized
 	s.mu.Unlock()
 	r.drain()
+	if r.extensionOutput != nil {
+		r.extensionLines.flush()
+		r.extensionOutput.close()
+	}
 	s.segments.drain()
 	r.output.close()
+	if !announced {
+		s.announceAll(r)
+	}
 	_, peak := s.meter.sample()
 	kernelKills := s.meter.oomKills()
 
@@ -145,7 +193,8 @@ func (s *supervisor) end(r *run) {
 	meta := exitedMeta{
 		Generation:     r.generation,
 		Cause:          r.cause,
-		Description:    describe(r.exit),
+		Description:    r.why(),
+		ErrorType:      r.errorType,
 		DurationMs:     since(r.started),
 		MaxMemoryBytes: peak,
 	}
@@ -160,8 +209,12 @@ func (s *supervisor) end(r *run) {
 		meta.DurationMs = since(r.current.delivered)
 	}
 	s.run = nil
+	leaving := s.leaving
 	s.mu.Unlock()
 	s.channel.send(kindExited, meta, nil)
+	if leaving {
+		s.ended <- nil
+	}
 	s.loop.ring()
 }
 
@@ -174,7 +227,7 @@ func (s *supervisor) look(r *run, at time.Time) {
 		limit = math.MaxInt64
 	}
 	if now > limit {
-		s.killRun("outOfMemory")
+		s.overrun(r)
 	}
 	r.lookAt = at.Add(pause(limit - now))
 }

@@ -30,10 +30,11 @@ type supervisor struct {
 	ended    chan error // why the channel is at its end
 	serving  any        // the *client or *output that the loop deals with; only its own
 
-	mu     sync.Mutex
-	config *configureMeta
-	run    *run // nil while nothing but the init lives
-	closed bool // the channel
+	mu      sync.Mutex
+	config  *configureMeta
+	run     *run // nil while nothing but the init lives
+	closed  bool // the channel
+	leaving bool // the init ends with the run
 }
 
 type invocation struct {
@@ -95,6 +96,8 @@ func (s *supervisor) ready(fd int) {
 		c = r.clients[fd]
 		if fd == r.output.fd {
 			o = r.output
+		} else if r.extensionOutput != nil && fd == r.extensionOutput.fd {
+			o = r.extensionOutput
 		}
 	}
 	s.mu.Unlock()
@@ -106,7 +109,7 @@ func (s *supervisor) ready(fd int) {
 		s.hear(c)
 	case o != nil:
 		s.serving = o
-		s.relayOutput(r)
+		s.relayOutput(r, o)
 	}
 }
 
@@ -176,8 +179,11 @@ func (s *supervisor) due() int64 {
 	if until(r.lookAt, now) == 0 {
 		s.look(r, now)
 	}
+	if until(r.stepAt, now) == 0 {
+		s.step(r, now)
+	}
 	timeout := int64(never)
-	for _, at := range []time.Time{r.freezeAt, r.listenAt, r.lookAt} {
+	for _, at := range []time.Time{r.freezeAt, r.listenAt, r.lookAt, r.stepAt} {
 		if left := until(at, now); left >= 0 && (timeout < 0 || left < timeout) {
 			timeout = left
 		}
@@ -186,15 +192,15 @@ func (s *supervisor) due() int64 {
 }
 
 // relayOutput sends what has come while nobody was about to drain it.
-func (s *supervisor) relayOutput(r *run) {
-	more := r.output.relay()
+func (s *supervisor) relayOutput(r *run, o *output) {
+	more := o.relay()
 	s.channel.flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !more || r.over {
-		s.hush(r.output)
-	} else if r.listenAt.IsZero() {
-		s.listenTo(r.output)
+		s.hush(o)
+	} else if o != r.output || r.listenAt.IsZero() {
+		s.listenTo(o)
 	}
 }
 
@@ -248,10 +254,19 @@ func (s *supervisor) obey(f frame) error {
 			return err
 		}
 		s.mu.Lock()
-		stale := s.run == nil || s.run.generation != meta.Generation
-		s.mu.Unlock()
-		if !stale { // only this goroutine starts runs, so it is still the same or none
-			s.kill("killed")
+		defer s.mu.Unlock()
+		if r := s.run; r != nil && r.generation == meta.Generation {
+			s.stop(r, meta.Reason)
+		}
+		return nil
+	case kindShutdown:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.leaving = true
+		if s.run == nil {
+			s.ended <- nil
+		} else {
+			s.stop(s.run, "SPINDOWN")
 		}
 		return nil
 	}
@@ -299,11 +314,14 @@ func (s *supervisor) invoke(inv *invocation) error {
 	if r == nil {
 		return nil // the EXITED that the control plane has not seen yet answers it
 	}
-	if r.current != nil {
+	if r.current != nil || r.followed != nil {
 		return fmt.Errorf("%w: an INVOKE during an invocation", errProtocol)
 	}
 	r.current = inv
 	s.segments.allow()
+	if len(r.extensions) > 0 {
+		s.tellInvoke(r, inv)
+	}
 	s.advance(r)
 	return nil
 }
@@ -316,7 +334,7 @@ func (s *supervisor) advance(r *run) {
 	}
 	now := time.Now()
 	if r.current == nil {
-		if s.config.Freeze && !r.frozen {
+		if s.config.Freeze && !r.frozen && !r.attended() {
 			r.freezeAt = now.Add(freezeAfter)
 			s.loop.ring()
 		}
@@ -337,7 +355,7 @@ func (s *supervisor) advance(r *run) {
 	// Continued with the event already there, the runtime wakes once and not twice.
 	if r.frozen {
 		r.frozen = false
-		signalAll(r.pid, syscall.SIGCONT)
+		r.signal(syscall.SIGCONT)
 		r.lookAt = now.Add(pause(0))
 	}
 	s.loop.ring()
@@ -345,8 +363,8 @@ func (s *supervisor) advance(r *run) {
 
 // freeze stops everything, if there is still no event. The caller holds the lock.
 func (s *supervisor) freeze(r *run) {
-	if r.current == nil && len(r.parked) > 0 && !r.over {
+	if r.current == nil && len(r.parked) > 0 && !r.over && !r.stopping {
 		r.frozen, r.lookAt = true, time.Time{}
-		signalAll(r.pid, syscall.SIGSTOP)
+		r.signal(syscall.SIGSTOP)
 	}
 }
