@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The Runtime API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html.
@@ -59,6 +60,10 @@ func (s *supervisor) next(c *client, req *request) bool {
 	}
 	r.parked = append(r.parked, c)
 	c.parked, c.last = true, req.last
+	if before == started {
+		s.tellInitRuntimeDone(r, "success", "")
+	}
+	s.tellIdle(r)
 	s.mu.Unlock()
 	if before == started {
 		s.initialize(r)
@@ -77,6 +82,9 @@ func (s *supervisor) finish(c *client, req *request, id string, e event) bool {
 	}
 	inv := r.current
 	limit := s.config.ResponseBytes
+	if r.telemetry.wants(platformStream) {
+		inv.account.answering = time.Now()
+	}
 	s.mu.Unlock()
 	if e == onResponse && streams(req) && inv.meta.StreamBytes > 0 {
 		return s.relay(c, req, inv)
@@ -136,10 +144,12 @@ func (s *supervisor) conclude(r *run, meta resultMeta, payload []byte) {
 	s.segments.drain()
 	_, meta.MaxMemoryBytes = s.meter.sample()
 	s.mu.Lock()
+	s.note(r, meta, payload)
 	r.current = nil
 	r.state.move(onAnswered)
 	if len(r.parked) > 0 { // it asked for the next while it answered
 		r.state.move(onNext)
+		s.tellIdle(r)
 	}
 	followed := r.followed != nil
 	s.mu.Unlock()
@@ -159,6 +169,10 @@ func (s *supervisor) resume(r *run, open bool) bool {
 	s.advance(r)
 	if r.followed != nil {
 		over = r.finished()
+	}
+	if over != nil {
+		over.account.took = since(over.delivered)
+		s.tellReport(r)
 	}
 	s.mu.Unlock()
 	if over != nil {
@@ -213,6 +227,10 @@ func (s *supervisor) initError(c *client, req *request) bool {
 	}
 	r.drain()
 	errorType := req.header.get("Lambda-Runtime-Function-Error-Type")
+	s.mu.Lock()
+	r.initType = reportedType(errorType, "Runtime.Unknown")
+	s.tellInitRuntimeDone(r, "error", r.initType)
+	s.mu.Unlock()
 	s.channel.send(kindInitError, initErrorMeta{r.generation, errorType}, payload)
 	if err == errTooLarge {
 		return c.refuseSize(req, limit)

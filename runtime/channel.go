@@ -38,6 +38,11 @@ type (
 		Freeze           bool              `json:"freeze"`
 		TelemetryLog     bool              `json:"telemetryLog"`
 
+		RuntimeVersion    string  `json:"runtimeVersion"`
+		RuntimeVersionArn string  `json:"runtimeVersionArn"`
+		TimeoutMs         float64 `json:"timeoutMs"`
+		ActiveTracing     bool    `json:"activeTracing"`
+
 		AccountID          string `json:"accountId"`
 		InternalShutdownMs int64  `json:"internalShutdownMs"`
 		ExternalShutdownMs int64  `json:"externalShutdownMs"`
@@ -97,6 +102,12 @@ type (
 		State     string   `json:"state"`
 		Events    []string `json:"events"`
 		ErrorType string   `json:"errorType,omitempty"`
+	}
+	subscriptionMeta struct { // of an EXTENSION frame too
+		Name  string   `json:"name"`
+		State string   `json:"state"`
+		API   string   `json:"api"`
+		Types []string `json:"types"`
 	}
 	doneMeta struct {
 		RequestID      string  `json:"requestId"`

@@ -248,10 +248,19 @@ func TestNothingLeavesWhileTheProcessesAreStopped(t *testing.T) {
 	}
 }
 
+func TestSubscriptionsAreClosedAfterInit(t *testing.T) {
+	tel := newTestTelemetry(t, false)
+	tel.close()
+	refused := tel.subscribe("1", "x", to(4000, "function", 25))
+	if refused == nil || *refused != (refusal{403, "Telemetry.SubscriptionClosed", "Telemetry API subscription is closed"}) {
+		t.Fatal(refused)
+	}
+}
+
 func TestASecondSubscriptionReplacesTheFirst(t *testing.T) {
 	tel, first, second := newTestTelemetry(t, false), listenHTTP(t), listenHTTP(t)
 	tel.subscribe("1", "x", to(first.port(), "function", never30s))
-	if refused := tel.subscribe("1", "x", to(second.port(), "function", never30s)); refused != "" {
+	if refused := tel.subscribe("1", "x", to(second.port(), "function", never30s)); refused != nil {
 		t.Fatal(refused)
 	}
 	tel.print(functionStream, []byte("a\n"))
@@ -261,7 +270,8 @@ func TestASecondSubscriptionReplacesTheFirst(t *testing.T) {
 	}
 	other := to(second.port(), "function", never30s)
 	other.api = telemetryAPIs[logsPath]
-	if refused := tel.subscribe("1", "x", other); !strings.Contains(refused, "Telemetry API already") {
+	if refused := tel.subscribe("1", "x", other); refused == nil ||
+		refused.kind != "Logs.ValidationError" || !strings.Contains(refused.message, "Telemetry API already") {
 		t.Fatal(refused)
 	}
 }

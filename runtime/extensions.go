@@ -165,6 +165,9 @@ func (s *supervisor) routeOther(c *client, req *request) bool {
 	default:
 		method = ""
 	}
+	if api := telemetryAPIs[strings.TrimSuffix(req.path, "/")]; api != nil {
+		method, answer = "PUT", func() bool { return s.subscribe(c, req, api) }
+	}
 	return c.dispatch(req, method, answer)
 }
 
@@ -339,7 +342,7 @@ func (s *supervisor) tellDone(r *run, inv *invocation) {
 	r.drain()
 	s.segments.drain()
 	_, peak := s.meter.sample()
-	s.channel.send(kindDone, doneMeta{inv.meta.RequestID, since(inv.delivered), peak}, nil)
+	s.channel.send(kindDone, doneMeta{inv.meta.RequestID, inv.account.took, peak}, nil)
 }
 
 func (s *supervisor) extensionError(c *client, req *request, event extensionEvent, kind string) bool {
@@ -380,10 +383,14 @@ func (s *supervisor) initialize(r *run) {
 		return
 	}
 	r.initialized = true
-	s.mu.Unlock()
 	duration := since(r.started)
+	if r.phase == "init" && s.initializationType() == "on-demand" {
+		r.initMs = duration
+	}
+	s.mu.Unlock()
 	r.drain()
 	s.announceAll(r)
+	s.tellInitReport(r, duration)
 	s.channel.send(kindInitialized, initializedMeta{r.generation, duration}, nil)
 }
 
@@ -397,12 +404,15 @@ func (s *supervisor) announceAll(r *run) {
 	}
 	s.mu.Unlock()
 	for _, meta := range extensions {
-		s.announce(meta)
+		s.announce(r, meta)
 	}
 }
 
 // announce is where every platform event about an extension begins.
-func (s *supervisor) announce(meta extensionMeta) {
+func (s *supervisor) announce(r *run, meta extensionMeta) {
+	r.telemetry.tell("extension", &platformRecord{
+		Name: meta.Name, State: meta.State, Events: &meta.Events, ErrorType: meta.ErrorType,
+	})
 	s.channel.hold(kindExtension, meta, nil)
 }
 

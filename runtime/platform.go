@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -16,6 +17,8 @@ type account struct {
 	answered  time.Time // it has its RESULT
 	idle      time.Time // the runtime asked for the next
 	produced  int64     // bytes
+	took      float64   // ms, as the control plane is told
+	followed  bool      // by extensions
 	status    string
 	errorType string
 }
@@ -57,12 +60,16 @@ func (s *supervisor) tellInitRuntimeDone(r *run, status, errorType string) {
 }
 
 // tellInitReport ends the init phase, and with it that of subscriptions.
-func (s *supervisor) tellInitReport(r *run, durationMs float64, status, errorType string) {
+func (s *supervisor) tellInitReport(r *run, durationMs float64) {
+	s.reportInit(r, durationMs, "success", "")
+	r.telemetry.close()
+}
+
+func (s *supervisor) reportInit(r *run, durationMs float64, status, errorType string) {
 	r.telemetry.tell("initReport", &platformRecord{
 		InitializationType: s.initializationType(), Phase: r.phase, Status: status, ErrorType: errorType,
 		Metrics: &platformMetrics{DurationMs: milliseconds(durationMs)},
 	})
-	r.telemetry.close()
 }
 
 // tellStart tells that the runtime has its event. The caller holds the lock.
@@ -77,13 +84,15 @@ func (s *supervisor) tellStart(r *run, inv *invocation) {
 }
 
 // note keeps what the RESULT says. The caller holds the lock.
-func (s *supervisor) note(r *run, inv *invocation, meta *resultMeta, payload []byte) {
+func (s *supervisor) note(r *run, meta resultMeta, payload []byte) {
 	if !r.telemetry.wants(platformStream) {
 		return
 	}
+	inv := r.current
 	r.untold = inv
 	a := &inv.account
 	a.answered, a.produced, a.status = time.Now(), a.produced+int64(len(payload)), "success"
+	a.took, a.followed = meta.DurationMs, r.followed == inv
 	switch meta.Outcome {
 	case "error":
 		a.status, a.errorType = "failure", reportedType(meta.ErrorType, "Function.Unknown")
@@ -91,6 +100,17 @@ func (s *supervisor) note(r *run, inv *invocation, meta *resultMeta, payload []b
 		a.status, a.errorType = "error", "Function.ResponseSizeTooLarge"
 	case "truncated":
 		a.status, a.errorType = "error", "Runtime.TruncatedResponse"
+	}
+}
+
+// tellIdle tells that the runtime is done, if it is: with nobody else to wait for, the
+// invocation is over. The caller holds the lock.
+func (s *supervisor) tellIdle(r *run) {
+	if r.untold != nil && r.state == ready {
+		s.tellRuntimeDone(r)
+		if !r.untold.account.followed {
+			s.tellReport(r)
+		}
 	}
 }
 
@@ -106,7 +126,7 @@ func (s *supervisor) tellRuntimeDone(r *run) {
 	record := &platformRecord{
 		RequestID: inv.meta.RequestID, TenantID: inv.meta.TenantID,
 		Status: a.status, ErrorType: a.errorType, Tracing: s.tracing(inv),
-		Metrics: &platformMetrics{DurationMs: s.duration(r, inv, a.answered), ProducedBytes: &produced},
+		Metrics: &platformMetrics{DurationMs: s.duration(r, inv), ProducedBytes: &produced},
 	}
 	if !a.answering.IsZero() {
 		record.Spans = []platformSpan{
@@ -137,10 +157,7 @@ func (s *supervisor) tellReport(r *run) {
 	r.untold = nil
 	a := &inv.account
 	now := time.Now()
-	duration := s.duration(r, inv, now)
-	if a.status == "timeout" && s.config.TimeoutMs > 0 {
-		duration = milliseconds(s.config.TimeoutMs)
-	}
+	duration := s.duration(r, inv)
 	size := s.memorySizeMB()
 	_, peak := s.meter.sample()
 	used := (peak + 1<<20 - 1) >> 20
@@ -157,41 +174,68 @@ func (s *supervisor) tellReport(r *run) {
 			MemorySizeMB: size, MaxMemoryUsedMB: &used, InitDurationMs: milliseconds(init),
 		},
 	}
-	if r.attendedBy(inv) {
+	if a.followed {
 		record.Spans = []platformSpan{newSpan("extensionOverhead", a.idle, now)}
 	}
 	r.telemetry.tell("report", record)
 	r.delayed = false
 }
 
-// tellDemise tells what is still untold when a run comes to its end: of an initialization
-// that did not succeed, or of the invocation that it ends. The caller holds the lock.
-func (s *supervisor) tellDemise(r *run, status, errorType string) {
-	if !r.telemetry.wants(platformStream) {
-		return
-	}
+// tellDemise tells what is still untold when a run comes to its end, and has all that is told
+// leave: of an initialization that did not succeed, of the invocation that ends with it. The
+// caller holds the lock.
+func (s *supervisor) tellDemise(r *run) {
+	status, errorType := s.demise(r)
 	r.telemetry.endLines(functionStream)
 	inv := r.current
 	switch {
-	case r.telemetry.isOpen():
+	case r.reason == "SPINDOWN":
+	case !r.initialized:
 		s.tellInitRuntimeDone(r, status, errorType)
-		s.tellInitReport(r, since(r.started), status, errorType)
-	case inv != nil && !inv.delivered.IsZero():
+		s.reportInit(r, since(r.started), status, errorType)
+	case inv != nil && !inv.delivered.IsZero() && r.telemetry.wants(platformStream):
+		a := &inv.account
+		a.answering, a.answered = time.Time{}, time.Now()
+		a.took, a.followed = since(inv.delivered), r.followed == inv
 		r.untold = inv
-		inv.account.status, inv.account.errorType = status, errorType
-		inv.account.answering, inv.account.answered = time.Time{}, time.Now()
+	}
+	if r.untold != nil {
+		r.untold.account.status, r.untold.account.errorType = status, errorType
 	}
 	s.tellReport(r)
+	r.telemetry.hurry()
 }
 
-// duration is that of an invocation until a time. It begins with the START where that
-// happened inside of it.
-func (s *supervisor) duration(r *run, inv *invocation, until time.Time) milliseconds {
-	began := inv.delivered
-	if r.delayed {
-		began = r.started
+// demise says what a run comes to its end of. The caller holds the lock.
+func (s *supervisor) demise(r *run) (status, errorType string) {
+	switch {
+	case r.reason == "TIMEOUT" && r.initType == "":
+		return "timeout", ""
+	case r.initType != "":
+		return "error", r.initType
+	case r.errorType != "":
+		return "error", r.errorType
+	case r.cause == "outOfMemory", r.dead && r.exit.Signaled() &&
+		r.exit.Signal() == syscall.SIGKILL && s.meter.oomKills() > r.oomKills:
+		return "error", "Runtime.OutOfMemory"
+	case r.cause == "invalidEntrypoint":
+		return "error", "Runtime.InvalidEntrypoint"
+	case r.cause == "invalidWorkingDir":
+		return "error", "Runtime.InvalidWorkingDir"
 	}
-	return milliseconds(float64(until.Sub(began)) / float64(time.Millisecond))
+	return "error", "Runtime.ExitError"
+}
+
+// duration is that of an invocation so far. It begins with the START where that happened inside
+// of it; one that was late has lasted as long as it may.
+func (s *supervisor) duration(r *run, inv *invocation) milliseconds {
+	switch {
+	case inv.account.status == "timeout":
+		return milliseconds(s.config.TimeoutMs)
+	case r.delayed:
+		return milliseconds(inv.account.took + float64(inv.delivered.Sub(r.started))/float64(time.Millisecond))
+	}
+	return milliseconds(inv.account.took)
 }
 
 // tracing is what events tell of a trace that is sampled, of a function with active tracing.

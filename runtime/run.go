@@ -31,6 +31,14 @@ type run struct {
 	followed        *invocation // extensions were told of it, and it is not over
 	answered        bool        // its RESULT has been sent
 
+	telemetry *telemetry
+	phase     string      // START's
+	delayed   bool        // it began inside its first invocation, which is not over
+	initTold  bool        // that the runtime has been initialized, or has failed to be
+	initType  string      // of the error that the runtime has reported instead
+	initMs    float64     // of an initialization that the next report is to tell of
+	untold    *invocation // its report is still to come
+
 	// When the loop is to do what; zero: not at all.
 	freezeAt time.Time
 	listenAt time.Time // to its output, if nothing drains it before
@@ -67,7 +75,11 @@ func (s *supervisor) start(meta startMeta) error {
 		state:      started,
 		done:       make(chan struct{}),
 		clients:    map[int]*client{},
+		telemetry:  s.newTelemetry(),
+		phase:      meta.Phase,
+		delayed:    meta.Phase == "invoke",
 	}
+	s.tellInitStart(r)
 	var err error
 	if r.writer, err = s.listen(r); err != nil {
 		return err
@@ -143,6 +155,9 @@ func (s *supervisor) reap(r *run) {
 		case pid == 0: // all that are left live
 			<-s.deaths
 		default:
+			if pid == r.pid && r.telemetry.wants(functionStream) {
+				r.drain() // its last lines come before what is told of its end
+			}
 			s.mu.Lock()
 			s.bury(r, pid, status)
 			s.mu.Unlock()
@@ -181,6 +196,7 @@ func (s *supervisor) end(r *run) {
 		r.extensionLines.flush()
 		r.extensionOutput.close()
 	}
+	r.telemetry.end()
 	s.segments.drain()
 	r.output.close()
 	if !announced {

@@ -77,6 +77,7 @@ func extensionFiles() []string {
 // The caller holds the lock.
 func (s *supervisor) launch(r *run, files []string) error {
 	lines := &wholeLines{send: func(data []byte) {
+		r.telemetry.print(extensionStream, data)
 		s.channel.hold(kindLog, logMeta{Holds: "lines"}, data)
 	}}
 	var writer int
@@ -191,6 +192,7 @@ func (s *supervisor) shutDown(r *run, reason string) {
 		return
 	}
 	r.stopping, r.reason, r.state = true, reason, stopping
+	s.tellDemise(r)
 	var ms int64
 	external := false
 	for _, e := range r.extensions {
@@ -218,6 +220,7 @@ func (s *supervisor) shutDown(r *run, reason string) {
 	if r.frozen {
 		r.frozen = false
 		r.signal(syscall.SIGCONT)
+		r.telemetry.resume()
 	}
 	s.loop.ring()
 }

@@ -130,14 +130,18 @@ func (t *telemetry) add(e telemetryEvent) {
 }
 
 // subscribe begins a subscription, with what has happened before it. One that an extension has
-// already is replaced: refused says why it cannot be.
-func (t *telemetry) subscribe(extension, name string, sub subscription) (refused string) {
+// already is replaced.
+func (t *telemetry) subscribe(extension, name string, sub subscription) *refusal {
 	t.mu.Lock()
+	if !t.open {
+		defer t.mu.Unlock()
+		return sub.api.closed()
+	}
 	for _, s := range t.subscribers {
 		if s.extension == extension {
 			defer t.mu.Unlock()
 			if s.api != sub.api {
-				return "the extension has subscribed to the " + s.api.name + " API already"
+				return sub.api.invalid("the extension has subscribed to the " + s.api.name + " API already")
 			}
 			s.subscription = sub
 			if s.conn != nil {
@@ -145,7 +149,7 @@ func (t *telemetry) subscribe(extension, name string, sub subscription) (refused
 				s.conn = nil
 			}
 			s.signal()
-			return ""
+			return nil
 		}
 	}
 	s := &subscriber{subscription: sub, extension: extension, of: t, wake: make(chan struct{}, 1)}
@@ -157,7 +161,7 @@ func (t *telemetry) subscribe(extension, name string, sub subscription) (refused
 	t.mu.Unlock()
 	go s.run()
 	t.tell(sub.api.subscription, &platformRecord{Name: name, State: "Subscribed", Types: sub.types})
-	return ""
+	return nil
 }
 
 // close ends the init phase: who has not subscribed by now never will.

@@ -45,6 +45,8 @@ type invocation struct {
 	window int64         // bytes that may still be sent in CHUNKs
 	opened chan struct{} // one signal when the window, which was shut, has opened
 	broken bool          // its streamed response broke off
+
+	account account
 }
 
 // Back-to-back invocations would be stopped and continued for nothing, and a print would
@@ -293,12 +295,16 @@ func (s *supervisor) configure(config *configureMeta, payload []byte) error {
 
 // listen makes the run's output and returns the runtime's end of it.
 func (s *supervisor) listen(r *run) (writer int, err error) {
-	log := func(data []byte) { s.channel.hold(kindLog, nil, data) }
+	log := func(data []byte) {
+		r.telemetry.print(functionStream, data)
+		s.channel.hold(kindLog, nil, data)
+	}
 	if !s.config.TelemetryLog {
 		r.output, writer, err = newOutput(s.loop, log)
 		return writer, err
 	}
 	reader := &recordReader{print: log, record: func(meta logMeta, data []byte) {
+		r.telemetry.records(meta.Sizes, data)
 		s.channel.hold(kindLog, meta, data)
 	}}
 	if r.output, writer, err = newOutput(s.loop, reader.write); err == nil {
@@ -344,6 +350,7 @@ func (s *supervisor) advance(r *run) {
 	if r.state.move(onDelivery) {
 		inv.delivered = now
 		r.latest = inv.meta.RequestID
+		s.tellStart(r, inv)
 	}
 	head := eventHead(&inv.meta, len(inv.payload))
 	for _, c := range r.parked {
@@ -356,6 +363,7 @@ func (s *supervisor) advance(r *run) {
 	if r.frozen {
 		r.frozen = false
 		r.signal(syscall.SIGCONT)
+		r.telemetry.resume()
 		r.lookAt = now.Add(pause(0))
 	}
 	s.loop.ring()
@@ -366,5 +374,6 @@ func (s *supervisor) freeze(r *run) {
 	if r.current == nil && len(r.parked) > 0 && !r.over && !r.stopping {
 		r.frozen, r.lookAt = true, time.Time{}
 		r.signal(syscall.SIGSTOP)
+		r.telemetry.pause()
 	}
 }

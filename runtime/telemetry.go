@@ -46,8 +46,47 @@ var telemetryAPIs = map[string]*telemetryAPI{
 }
 
 // closed is the answer to a request that comes when the init phase is over.
-func (api *telemetryAPI) closed() (kind, message string) {
-	return api.name + ".SubscriptionClosed", api.name + " API subscription is closed"
+func (api *telemetryAPI) closed() *refusal {
+	return forbidden(api.name+".SubscriptionClosed", api.name+" API subscription is closed")
+}
+
+// invalid is the answer to one that cannot be done.
+func (api *telemetryAPI) invalid(why string) *refusal {
+	return &refusal{400, api.errors + "ValidationError", why}
+}
+
+// subscribe answers a request to subscribe, of an external or an internal extension.
+func (s *supervisor) subscribe(c *client, req *request, api *telemetryAPI) bool {
+	body, err := c.read(req, keepBody)
+	switch {
+	case err == errTooLarge:
+		return c.refuseSize(req, keepBody)
+	case err != nil:
+		c.complain(err)
+		return false
+	}
+	r := c.run
+	s.mu.Lock()
+	e, refused := r.identify(req)
+	s.mu.Unlock()
+	if refused == nil && !r.telemetry.isOpen() {
+		refused = api.closed()
+	}
+	var sub subscription
+	if refused == nil {
+		var wrong string
+		if sub, wrong = parseSubscription(api, body); wrong != "" {
+			refused = api.invalid(wrong)
+		}
+	}
+	if refused == nil {
+		refused = r.telemetry.subscribe(e.id, e.name, sub)
+	}
+	if refused != nil {
+		return c.refuseBy(req, refused)
+	}
+	s.channel.hold(kindExtension, subscriptionMeta{e.name, "Subscribed", api.name, sub.types}, nil)
+	return c.answer(req, 200, jsonType, []byte(`"OK"`))
 }
 
 // Streams, as bits of a set.
