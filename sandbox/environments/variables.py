@@ -14,6 +14,10 @@ from sandbox.engines.base import Image
 from sandbox.logs.formats import ON_DEMAND, runtime_version
 
 RESPONSE_BYTES = 6 * 2**20 + 100
+_INTERNAL_SHUTDOWN_MS = 500
+_EXTERNAL_SHUTDOWN_MS = 2_000
+"""How long an environment with external extensions takes to end at most; with internal ones only,
+the other; without any it ends at once."""
 
 _LIBRARIES = (
     "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
@@ -54,6 +58,9 @@ def configuration(
         "responseBytes": RESPONSE_BYTES,
         "freeze": True,
         "telemetryLog": (version.runtime or "").startswith(_RECORDING_RUNTIMES),
+        "accountId": version.key.account,
+        "internalShutdownMs": _INTERNAL_SHUTDOWN_MS,
+        "externalShutdownMs": _EXTERNAL_SHUTDOWN_MS,
         "timeoutMs": round(version.timeout * 1000),
         "activeTracing": version.active_tracing,
         **(dict(zip(names, runtime, strict=True)) if runtime else {}),

@@ -7,7 +7,7 @@ function wrote. What it returns is what the log and the tail get, byte for byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
@@ -54,6 +54,10 @@ class LogFormat(Protocol):
     def init_start(self, at: float) -> bytes: ...
 
     def init_end(self, at: float, end: InitEnd) -> list[bytes]: ...
+
+    def extension(
+        self, at: float, name: str, state: str, events: Sequence[str], error_type: str | None
+    ) -> bytes: ...
 
     def start(
         self,
@@ -122,6 +126,11 @@ class _Text:
                 end.duration_ms, phase=end.phase, status=end.status, error_type=end.error_type
             )
         ]
+
+    def extension(
+        self, at: float, name: str, state: str, events: Sequence[str], error_type: str | None
+    ) -> bytes:
+        return lines.extension(name, state, events, error_type)
 
     def start(
         self,
@@ -199,6 +208,12 @@ class _Json:
             error_type=end.error_type,
         )
         return [self._if(level, done), self._if(level, report)]
+
+    def extension(
+        self, at: float, name: str, state: str, events: Sequence[str], error_type: str | None
+    ) -> bytes:
+        event = json_lines.extension(at, name, state, events, error_type)
+        return self._if("WARN" if error_type else "INFO", event)
 
     def start(
         self,
