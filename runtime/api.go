@@ -2,12 +2,9 @@ package main
 
 import (
 	"encoding/base64"
-	"encoding/json"
-	"fmt"
-	"net"
 	"strconv"
 	"strings"
-	"syscall"
+	"time"
 )
 
 // The Runtime API: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html.
@@ -23,183 +20,16 @@ const (
 
 var accepted = []byte("{\"status\":\"OK\"}\n")
 
-// A client is one connection of the runtime.
-type client struct {
-	conn   *socket
-	stream *stream
-	run    *run
-
-	out   []byte // the answer that is being written
-	space []byte // for bodies
-
-	// Guarded by the supervisor's lock.
-	watched bool // by the loop
-	held    bool // somebody deals with its requests
-	parked  bool // it waits in GET /next, or for the rest of its event
-	writing bool // the rest of its event is being written
-	early   bool // it has sent more, or has left, before it had its event whole
-	last    bool // it leaves once it has its event
-}
-
-// listen gives access to the listener's socket, past net.Listener: what has arrived
-// has to be taken in at one moment, namely when the runtime has died.
-func listen(listener net.Listener) (fd int, err error) {
-	raw, err := listener.(*net.TCPListener).SyscallConn()
-	if err != nil {
-		return -1, err
-	}
-	var copied uintptr
-	var errno syscall.Errno
-	err = raw.Control(func(fd uintptr) {
-		copied, _, errno = syscall.Syscall(syscall.SYS_FCNTL, fd, syscall.F_DUPFD_CLOEXEC, 0)
-	})
-	if err != nil {
-		return -1, err
-	}
-	if errno != 0 {
-		return -1, errno
-	}
-	return int(copied), nil
-}
-
-// takeIn admits every connection that has arrived. The caller holds the lock.
-func (s *supervisor) takeIn() {
-	for {
-		fd, _, err := syscall.Accept4(s.arrivals, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
-		if err == syscall.EINTR || err == syscall.ECONNABORTED {
-			continue
-		}
-		if err != nil {
-			return // EAGAIN: that was the last
-		}
-		s.admit(fd)
-	}
-}
-
-// admit makes a connection the run's. The caller holds the lock.
-func (s *supervisor) admit(fd int) {
-	r := s.run
-	if r == nil || r.over || len(r.clients) >= maxClients {
-		_ = syscall.Close(fd)
-		return
-	}
-	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
-	conn := &socket{fd: fd, stepAside: s.loop.stepAside}
-	c := &client{conn: conn, stream: newStream(conn), run: r}
-	r.clients[fd] = c
-	r.served.Add(1)
-	s.watch(c)
-}
-
-// watch has the loop tell when the client has sent something. The caller holds the lock.
-func (s *supervisor) watch(c *client) {
-	if !c.watched {
-		c.watched = true
-		s.loop.watch(c.conn.fd)
-	}
-}
-
-// unwatch ends that. The caller holds the lock.
-func (s *supervisor) unwatch(c *client) {
-	if c.watched {
-		c.watched = false
-		s.loop.unwatch(c.conn.fd)
-	}
-}
-
-// hear deals with a client that has sent something, or has left.
-func (s *supervisor) hear(c *client) {
-	s.mu.Lock()
-	if !c.parked {
-		c.held = true
-		c.conn.waited = false
-		s.mu.Unlock()
-		s.serveClient(c)
-		return
-	}
-	// A request that it sends too early stays where it is until the event is out.
-	left := c.conn.ended()
-	c.early = c.writing || !left
-	c.held = !c.early
-	s.unwatch(c)
-	s.mu.Unlock()
-	if c.held {
-		s.dismiss(c)
-	}
-}
-
-// serveClient answers a client that is held, for as long as it asks.
-func (s *supervisor) serveClient(c *client) {
-	for {
-		req, err := c.stream.request()
-		if err != nil {
-			c.complain(err)
-			s.dismiss(c)
-			return
-		}
-		if req.body.chunked || req.body.left > keepBody {
-			s.loop.stepAside() // it may never end
-		}
-		if !s.route(c, req) {
-			s.dismiss(c)
-			return
-		}
-		if !s.goesOn(c) {
-			return
-		}
-		s.loop.stepAside() // nor may the requests that it sends ahead
-	}
-}
-
-// goesOn says whether a client that was answered is to be asked at once for more. It is
-// let go otherwise.
-func (s *supervisor) goesOn(c *client) bool {
-	s.mu.Lock()
-	unread := c.stream.r < c.stream.w
-	switch {
-	case c.parked && unread:
-		c.early, c.held = true, false
-		s.unwatch(c)
-	case !c.parked && c.last:
-		s.mu.Unlock()
-		s.dismiss(c)
-		return false
-	case !c.parked && unread:
-		s.mu.Unlock()
-		return true
-	default:
-		c.held = false
-		s.watch(c)
-	}
-	s.mu.Unlock()
-	return false
-}
-
-// dismiss closes the connection of a client that is held.
-func (s *supervisor) dismiss(c *client) {
-	s.mu.Lock()
-	s.unwatch(c)
-	delete(c.run.clients, c.conn.fd)
-	for i, waiting := range c.run.parked {
-		if waiting == c {
-			c.run.parked = append(c.run.parked[:i], c.run.parked[i+1:]...)
-			break
-		}
-	}
-	s.mu.Unlock()
-	_ = c.conn.Close()
-	c.run.served.Done()
-}
-
 // route answers one request and says whether the connection goes on.
 func (s *supervisor) route(c *client, req *request) bool {
 	path, ours := cutPrefix(req.path, apiPrefix)
+	if !ours {
+		return s.routeOther(c, req)
+	}
 	invocation, ofInvocation := cutPrefix(path, "runtime/invocation/")
 	id, verb, _ := strings.Cut(invocation, "/")
 	method, answer := "POST", func() bool { return false }
 	switch {
-	case !ours:
-		method = ""
 	case path == "runtime/invocation/next":
 		method, answer = "GET", func() bool { return s.next(c, req) }
 	case ofInvocation && verb == "response":
@@ -213,13 +43,7 @@ func (s *supervisor) route(c *client, req *request) bool {
 	default:
 		method = ""
 	}
-	switch method {
-	case "":
-		return c.answer(req, 404, textType, []byte("404 page not found\n"))
-	case req.method:
-		return answer()
-	}
-	return c.answer(req, 405, textType, nil)
+	return c.dispatch(req, method, answer)
 }
 
 // next parks the client until there is an event.
@@ -234,16 +58,16 @@ func (s *supervisor) next(c *client, req *request) bool {
 		s.mu.Unlock()
 		return c.refuse(req, 403, "InvalidStateTransition", before.refusal(onNext))
 	}
-	if before == started {
-		s.mu.Unlock()
-		duration := since(r.started)
-		r.drain()
-		s.channel.send(kindInitialized, initializedMeta{r.generation, duration}, nil)
-		s.mu.Lock()
-	}
 	r.parked = append(r.parked, c)
 	c.parked, c.last = true, req.last
+	if before == started {
+		s.tellInitRuntimeDone(r, "success", "")
+	}
+	s.tellIdle(r)
 	s.mu.Unlock()
+	if before == started {
+		s.initialize(r)
+	}
 	s.settleBroken(r)
 	return s.resume(r, true)
 }
@@ -258,6 +82,9 @@ func (s *supervisor) finish(c *client, req *request, id string, e event) bool {
 	}
 	inv := r.current
 	limit := s.config.ResponseBytes
+	if r.telemetry.wants(platformStream) {
+		inv.account.answering = time.Now()
+	}
 	s.mu.Unlock()
 	if e == onResponse && streams(req) && inv.meta.StreamBytes > 0 {
 		return s.relay(c, req, inv)
@@ -317,21 +144,40 @@ func (s *supervisor) conclude(r *run, meta resultMeta, payload []byte) {
 	s.segments.drain()
 	_, meta.MaxMemoryBytes = s.meter.sample()
 	s.mu.Lock()
+	s.note(r, meta, payload)
 	r.current = nil
 	r.state.move(onAnswered)
 	if len(r.parked) > 0 { // it asked for the next while it answered
 		r.state.move(onNext)
+		s.tellIdle(r)
 	}
+	followed := r.followed != nil
 	s.mu.Unlock()
 	s.channel.send(kindResult, meta, payload)
+	if followed {
+		s.mu.Lock()
+		r.answered = true
+		s.mu.Unlock()
+	}
 }
 
 // resume does what the runtime's new state allows, and says what it is told: it ends
 // the service of a request.
 func (s *supervisor) resume(r *run, open bool) bool {
+	var over *invocation
 	s.mu.Lock()
 	s.advance(r)
+	if r.followed != nil {
+		over = r.finished()
+	}
+	if over != nil {
+		over.account.took = since(over.delivered)
+		s.tellReport(r)
+	}
 	s.mu.Unlock()
+	if over != nil {
+		s.tellDone(r, over)
+	}
 	return open
 }
 
@@ -381,6 +227,10 @@ func (s *supervisor) initError(c *client, req *request) bool {
 	}
 	r.drain()
 	errorType := req.header.get("Lambda-Runtime-Function-Error-Type")
+	s.mu.Lock()
+	r.initType = reportedType(errorType, "Runtime.Unknown")
+	s.tellInitRuntimeDone(r, "error", r.initType)
+	s.mu.Unlock()
 	s.channel.send(kindInitError, initErrorMeta{r.generation, errorType}, payload)
 	if err == errTooLarge {
 		return c.refuseSize(req, limit)
@@ -388,122 +238,11 @@ func (s *supervisor) initError(c *client, req *request) bool {
 	return c.answer(req, 202, jsonType, accepted)
 }
 
-func (r *run) drain() { r.output.drain() }
-
-// read reads a body whole; it is valid until the next one is read.
-func (c *client) read(req *request, limit int64) ([]byte, error) {
-	if err := c.proceed(req); err != nil {
-		return nil, err
+func (r *run) drain() {
+	if r.extensionOutput != nil {
+		r.extensionOutput.drain()
 	}
-	payload, err := req.body.all(limit, c.space)
-	if cap(payload) <= keepBody {
-		c.space = payload
-	}
-	return payload, err
-}
-
-// proceed asks for the body where the client waits to be asked.
-func (c *client) proceed(req *request) error {
-	if req.expects {
-		req.expects = false
-		if _, err := c.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
-			return errTruncated
-		}
-	}
-	return nil
-}
-
-// settle leaves nothing of a request unread, unless the connection ends anyway. It
-// says whether the client is to be answered.
-func (c *client) settle(req *request) bool {
-	if req.expects {
-		req.last = true // refused before it was sent
-		return true
-	}
-	return req.body.discard() == nil
-}
-
-func (c *client) refuse(req *request, status int, kind, message string) bool {
-	return c.answer(req, status, jsonType, failure(kind, message))
-}
-
-func (c *client) refuseSize(req *request, limit int64) bool {
-	return c.refuse(req, 413, "RequestEntityTooLarge",
-		fmt.Sprintf("Exceeded maximum allowed payload size (%d bytes).", limit))
-}
-
-func failure(kind, message string) []byte {
-	text, err := json.Marshal(struct {
-		ErrorMessage string `json:"errorMessage"`
-		ErrorType    string `json:"errorType"`
-	}{message, kind})
-	if err != nil {
-		panic(err) // two strings always marshal
-	}
-	return append(text, '\n')
-}
-
-// complain answers what was no whole request, where somebody may be listening.
-func (c *client) complain(err error) {
-	req := &request{last: true, body: &body{ended: true}}
-	switch err {
-	case errTruncated:
-		c.refuse(req, 400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
-	case errMalformed:
-		c.answer(req, 400, textType, []byte("400 Bad Request"))
-	case errHeaderSize:
-		c.answer(req, 431, textType, []byte("431 Request Header Fields Too Large"))
-	case errEncoding:
-		c.answer(req, 501, textType, []byte("501 Not Implemented"))
-	}
-}
-
-var reasons = map[int]string{
-	200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
-	405: "Method Not Allowed", 413: "Request Entity Too Large",
-	431: "Request Header Fields Too Large", 501: "Not Implemented",
-}
-
-// answer writes headers and body in one write (two cost clients 10 ms) and says
-// whether the connection goes on.
-func (c *client) answer(req *request, status int, contentType string, body []byte) bool {
-	if !c.settle(req) {
-		return false
-	}
-	out := appendHead(c.out[:0], status, contentType, len(body))
-	if req.last {
-		out = append(out, "Connection: close\r\n"...)
-	}
-	c.out = append(append(out, "\r\n"...), body...)
-	_, err := c.conn.Write(c.out)
-	return err == nil && !req.last
-}
-
-func appendHead(out []byte, status int, contentType string, size int) []byte {
-	out = append(out, "HTTP/1.1 "...)
-	out = strconv.AppendInt(out, int64(status), 10)
-	out = append(append(out, ' '), reasons[status]...)
-	out = appendField(out, "\r\nContent-Type: ", contentType)
-	out = append(out, "Content-Length: "...)
-	out = strconv.AppendInt(out, int64(size), 10)
-	return append(out, "\r\n"...)
-}
-
-// appendField appends a header field unless it is empty. A control character, as a
-// line break in a caller's JSON, would end the field: it becomes a space.
-func appendField(out []byte, name, value string) []byte {
-	if value == "" {
-		return out
-	}
-	out = append(out, name...)
-	for i := 0; i < len(value); i++ {
-		if b := value[i]; b < ' ' || b == 0x7f {
-			out = append(out, ' ')
-		} else {
-			out = append(out, b)
-		}
-	}
-	return append(out, "\r\n"...)
+	r.output.drain()
 }
 
 // eventHead is what precedes an event in the answer to GET /next.
@@ -518,45 +257,4 @@ func eventHead(meta *invokeMeta, size int) []byte {
 	out = appendField(out, "Lambda-Runtime-Aws-Tenant-Id: ", meta.TenantID)
 	out = appendField(out, "Lambda-Runtime-Invocation-Id: ", meta.InvocationID)
 	return append(out, "\r\n"...)
-}
-
-// deliver writes an event without waiting for the runtime to take it: what does not fit
-// is written in the background. The caller holds the lock.
-func (s *supervisor) deliver(c *client, head, payload []byte) {
-	n, errno := writeNow(c.conn.fd, head, payload)
-	if n == len(head)+len(payload) || errno != 0 && errno != syscall.EAGAIN {
-		s.delivered(c) // reading tells of a client that has left
-		return
-	}
-	if n < len(head) {
-		head = head[n:]
-	} else {
-		head, payload = nil, payload[n-len(head):]
-	}
-	c.writing = true
-	go func() {
-		_, _ = c.conn.writeBoth(head, payload)
-		s.mu.Lock()
-		c.writing = false
-		s.delivered(c)
-		s.mu.Unlock()
-	}()
-}
-
-// delivered lets a client go on that has its event. The caller holds the lock.
-func (s *supervisor) delivered(c *client) {
-	c.parked = false
-	if c.held || !c.early && !c.last {
-		return
-	}
-	leaves := c.last
-	c.held, c.early = true, false
-	s.unwatch(c)
-	go func() {
-		if leaves {
-			s.dismiss(c)
-		} else {
-			s.serveClient(c)
-		}
-	}()
 }

@@ -37,6 +37,15 @@ type (
 		ResponseBytes    int64             `json:"responseBytes"`
 		Freeze           bool              `json:"freeze"`
 		TelemetryLog     bool              `json:"telemetryLog"`
+
+		RuntimeVersion    string  `json:"runtimeVersion"`
+		RuntimeVersionArn string  `json:"runtimeVersionArn"`
+		TimeoutMs         float64 `json:"timeoutMs"`
+		ActiveTracing     bool    `json:"activeTracing"`
+
+		AccountID          string `json:"accountId"`
+		InternalShutdownMs int64  `json:"internalShutdownMs"`
+		ExternalShutdownMs int64  `json:"externalShutdownMs"`
 	}
 	startMeta struct {
 		Generation int    `json:"generation"`
@@ -59,7 +68,8 @@ type (
 		Bytes     int64  `json:"bytes"`
 	}
 	killMeta struct {
-		Generation int `json:"generation"`
+		Generation int    `json:"generation"`
+		Reason     string `json:"reason"`
 	}
 	helloMeta struct {
 		Protocol int `json:"protocol"`
@@ -87,6 +97,23 @@ type (
 	chunkMeta struct {
 		ContentType string `json:"contentType,omitempty"`
 	}
+	extensionMeta struct {
+		Name      string   `json:"name"`
+		State     string   `json:"state"`
+		Events    []string `json:"events"`
+		ErrorType string   `json:"errorType,omitempty"`
+	}
+	subscriptionMeta struct { // of an EXTENSION frame too
+		Name  string   `json:"name"`
+		State string   `json:"state"`
+		API   string   `json:"api"`
+		Types []string `json:"types"`
+	}
+	doneMeta struct {
+		RequestID      string  `json:"requestId"`
+		DurationMs     float64 `json:"durationMs"`
+		MaxMemoryBytes int64   `json:"maxMemoryBytes"`
+	}
 	segmentMeta struct {
 		Dropped int `json:"dropped,omitempty"`
 	}
@@ -94,6 +121,7 @@ type (
 		Generation     int     `json:"generation"`
 		Cause          string  `json:"cause"`
 		Description    string  `json:"description"`
+		ErrorType      string  `json:"errorType,omitempty"`
 		RequestID      string  `json:"requestId,omitempty"`
 		DurationMs     float64 `json:"durationMs"`
 		MaxMemoryBytes int64   `json:"maxMemoryBytes"`

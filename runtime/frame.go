@@ -15,6 +15,7 @@ const (
 	kindInvoke    = 3
 	kindKill      = 4
 	kindMore      = 5
+	kindShutdown  = 6
 
 	kindHello       = 129
 	kindLog         = 130
@@ -24,6 +25,8 @@ const (
 	kindExited      = 134
 	kindChunk       = 135
 	kindSegment     = 136
+	kindExtension   = 137
+	kindDone        = 138
 )
 
 const (
@@ -57,8 +60,8 @@ func readFrame(r io.Reader) (frame, error) {
 		return frame{}, err
 	}
 	kind := header[0]
-	toInit := kind >= kindConfigure && kind <= kindMore
-	fromInit := kind >= kindHello && kind <= kindSegment
+	toInit := kind >= kindConfigure && kind <= kindShutdown
+	fromInit := kind >= kindHello && kind <= kindDone
 	metaSize := binary.BigEndian.Uint32(header[4:])
 	payloadSize := binary.BigEndian.Uint32(header[8:])
 	switch {

@@ -57,8 +57,8 @@ func TestGoldenFramesAreReadAndWrittenAsTheyAre(t *testing.T) {
 		}
 		kinds[want.Kind] = true
 	}
-	if len(kinds) != 13 {
-		t.Errorf("golden frames of %d kinds, not 13", len(kinds))
+	if len(kinds) != 16 {
+		t.Errorf("golden frames of %d kinds, not 16", len(kinds))
 	}
 }
 
@@ -89,6 +89,7 @@ func TestMetasAreThoseOfTheGoldenFrames(t *testing.T) {
 		kindKill: &killMeta{}, kindHello: &helloMeta{}, kindInitialized: &initializedMeta{},
 		kindLog: &logMeta{}, kindInitError: &initErrorMeta{}, kindResult: &resultMeta{}, kindExited: &exitedMeta{},
 		kindMore: &moreMeta{}, kindChunk: &chunkMeta{}, kindSegment: &segmentMeta{},
+		kindExtension: &extensionMeta{}, kindDone: &doneMeta{},
 	}
 	for _, want := range readGolden(t).Frames {
 		meta := metas[want.Kind]

@@ -33,7 +33,7 @@ func TestKILLIsHeardThoughTheControlPlaneReadsNothing(t *testing.T) {
 		}
 		before = unread
 	}
-	p.send(kindKill, killMeta{1}, nil)
+	p.send(kindKill, killMeta{Generation: 1}, nil)
 	_, _ = io.Copy(io.Discard, alive) // ends when the runtime is dead
 	if meta, _, _ := p.until(kindExited); meta["cause"] != "killed" {
 		t.Error(meta)
@@ -106,7 +106,7 @@ func TestARuntimeThatNeverStopsSendingHoldsUpNobody(t *testing.T) {
 				}
 			}()
 			<-under
-			p.send(kindKill, killMeta{1}, nil)
+			p.send(kindKill, killMeta{Generation: 1}, nil)
 			if meta, _, _ := p.until(kindExited); meta["cause"] != "killed" {
 				t.Error(meta)
 			}

@@ -152,34 +152,39 @@ func spawn(config *configureMeta, api string, writer int) (pid int, err error) {
 		return 0, &startError{"invalidWorkingDir",
 			fmt.Sprintf("chdir %s: %v", config.WorkingDirectory, why)}
 	}
-	null, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, &startError{"invalidEntrypoint", fmt.Sprintf("open %s: %v", os.DevNull, err)}
-	}
-	defer syscall.Close(null)
-
-	files := []uintptr{uintptr(null), uintptr(writer), uintptr(writer)}
+	files := []uintptr{uintptr(writer), uintptr(writer)}
 	if config.TelemetryLog {
-		for len(files) < recordsDescriptor {
+		for len(files) < recordsDescriptor-1 {
 			files = append(files, ^uintptr(0)) // closed
 		}
 		files = append(files, uintptr(writer))
 	}
+	pid, err = fork(config, file, argv, config.WorkingDirectory, environ(config, api), files)
+	if err != nil {
+		return 0, &startError{"invalidEntrypoint", fmt.Sprintf("fork/exec %s: %v", file, err)}
+	}
+	return pid, nil
+}
 
+// fork starts a process as the function's user, in a session of its own. Its descriptors
+// are /dev/null and then the files.
+func fork(config *configureMeta, file string, argv []string, directory string,
+	environment []string, files []uintptr) (pid int, err error) {
+	null, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("open %s: %w", os.DevNull, err)
+	}
+	defer syscall.Close(null)
 	defer raiseOOMScore()()
-	pid, err = syscall.ForkExec(file, argv, &syscall.ProcAttr{
-		Dir:   config.WorkingDirectory,
-		Env:   environ(config, api),
-		Files: files,
+	return syscall.ForkExec(file, argv, &syscall.ProcAttr{
+		Dir:   directory,
+		Env:   environment,
+		Files: append([]uintptr{uintptr(null)}, files...),
 		Sys: &syscall.SysProcAttr{
 			Credential: &syscall.Credential{Uid: config.UID, Gid: config.GID},
 			Setsid:     true,
 		},
 	})
-	if err != nil {
-		return 0, &startError{"invalidEntrypoint", fmt.Sprintf("fork/exec %s: %v", file, err)}
-	}
-	return pid, nil
 }
 
 // raiseOOMScore makes what is forked next the kernel's first choice when memory is
@@ -196,8 +201,9 @@ func raiseOOMScore() (restore func()) {
 	return func() { _ = os.WriteFile(file, before, 0) }
 }
 
+const apiName, recordsName = "AWS_LAMBDA_RUNTIME_API", "_LAMBDA_TELEMETRY_LOG_FD"
+
 func environ(config *configureMeta, api string) []string {
-	const apiName, recordsName = "AWS_LAMBDA_RUNTIME_API", "_LAMBDA_TELEMETRY_LOG_FD"
 	list := []string{apiName + "=" + api}
 	if config.TelemetryLog {
 		list = append(list, fmt.Sprintf("%s=%d", recordsName, recordsDescriptor))

@@ -16,6 +16,7 @@ const (
 	responding state = "InvocationResponse"      // its POST /response is being read
 	failing    state = "InvocationErrorResponse" // its POST /error is being read
 	responded  state = "RuntimeResponseSent"
+	stopping   state = "Stopping" // whatever it was doing: the run ends
 )
 
 type event int

@@ -34,6 +34,7 @@ func (s *supervisor) relay(c *client, req *request, inv *invocation) bool {
 		if n > 0 {
 			s.mu.Lock()
 			inv.window -= int64(n)
+			inv.account.produced += int64(n)
 			s.mu.Unlock()
 			left -= int64(n)
 			s.channel.send(kindChunk, head, buffer[:n])

@@ -149,7 +149,7 @@ func TestAStreamThatWaitsForRoomEndsWithItsRuntime(t *testing.T) {
 	p, c, _ := streaming(t, 1000, 5)
 	c.chunk("0123456789")
 	p.chunks(5)
-	p.send(kindKill, killMeta{1}, nil)
+	p.send(kindKill, killMeta{Generation: 1}, nil)
 	if meta, _, _ := p.until(kindExited); meta["requestId"] != "one" || meta["cause"] != "killed" {
 		t.Error(meta)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"os"
 	"sync"
@@ -31,38 +30,11 @@ type supervisor struct {
 	ended    chan error // why the channel is at its end
 	serving  any        // the *client or *output that the loop deals with; only its own
 
-	mu     sync.Mutex
-	config *configureMeta
-	run    *run // nil while nothing but the init lives
-	closed bool // the channel
-}
-
-// A run is the life of a runtime and all it leaves, from START to EXITED.
-type run struct {
-	generation int
-	pid        int
-	started    time.Time
-	output     *output
-	oomKills   int64 // of the container when the run began
-
-	state   state
-	current *invocation // has no RESULT yet
-	latest  string      // id of the invocation that was delivered last
-	parked  []*client   // wait in GET /next
-	frozen  bool
-
-	// When the loop is to do what; zero: not at all.
-	freezeAt time.Time
-	listenAt time.Time // to its output, if nothing drains it before
-	lookAt   time.Time // at the memory
-
-	cause   string             // why it was killed, once it was
-	exit    syscall.WaitStatus // once dead
-	dead    bool
-	over    bool // everything is dead; no new client
-	done    chan struct{}
-	clients map[int]*client // by descriptor
-	served  sync.WaitGroup  // one for each client
+	mu      sync.Mutex
+	config  *configureMeta
+	run     *run // nil while nothing but the init lives
+	closed  bool // the channel
+	leaving bool // the init ends with the run
 }
 
 type invocation struct {
@@ -73,6 +45,8 @@ type invocation struct {
 	window int64         // bytes that may still be sent in CHUNKs
 	opened chan struct{} // one signal when the window, which was shut, has opened
 	broken bool          // its streamed response broke off
+
+	account account
 }
 
 // Back-to-back invocations would be stopped and continued for nothing, and a print would
@@ -124,6 +98,8 @@ func (s *supervisor) ready(fd int) {
 		c = r.clients[fd]
 		if fd == r.output.fd {
 			o = r.output
+		} else if r.extensionOutput != nil && fd == r.extensionOutput.fd {
+			o = r.extensionOutput
 		}
 	}
 	s.mu.Unlock()
@@ -135,7 +111,7 @@ func (s *supervisor) ready(fd int) {
 		s.hear(c)
 	case o != nil:
 		s.serving = o
-		s.relayOutput(r)
+		s.relayOutput(r, o)
 	}
 }
 
@@ -205,8 +181,11 @@ func (s *supervisor) due() int64 {
 	if until(r.lookAt, now) == 0 {
 		s.look(r, now)
 	}
+	if until(r.stepAt, now) == 0 {
+		s.step(r, now)
+	}
 	timeout := int64(never)
-	for _, at := range []time.Time{r.freezeAt, r.listenAt, r.lookAt} {
+	for _, at := range []time.Time{r.freezeAt, r.listenAt, r.lookAt, r.stepAt} {
 		if left := until(at, now); left >= 0 && (timeout < 0 || left < timeout) {
 			timeout = left
 		}
@@ -215,15 +194,15 @@ func (s *supervisor) due() int64 {
 }
 
 // relayOutput sends what has come while nobody was about to drain it.
-func (s *supervisor) relayOutput(r *run) {
-	more := r.output.relay()
+func (s *supervisor) relayOutput(r *run, o *output) {
+	more := o.relay()
 	s.channel.flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !more || r.over {
-		s.hush(r.output)
-	} else if r.listenAt.IsZero() {
-		s.listenTo(r.output)
+		s.hush(o)
+	} else if o != r.output || r.listenAt.IsZero() {
+		s.listenTo(o)
 	}
 }
 
@@ -277,10 +256,19 @@ func (s *supervisor) obey(f frame) error {
 			return err
 		}
 		s.mu.Lock()
-		stale := s.run == nil || s.run.generation != meta.Generation
-		s.mu.Unlock()
-		if !stale { // only this goroutine starts runs, so it is still the same or none
-			s.kill("killed")
+		defer s.mu.Unlock()
+		if r := s.run; r != nil && r.generation == meta.Generation {
+			s.stop(r, meta.Reason)
+		}
+		return nil
+	case kindShutdown:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.leaving = true
+		if s.run == nil {
+			s.ended <- nil
+		} else {
+			s.stop(s.run, "SPINDOWN")
 		}
 		return nil
 	}
@@ -305,51 +293,18 @@ func (s *supervisor) configure(config *configureMeta, payload []byte) error {
 	return nil
 }
 
-func (s *supervisor) start(meta startMeta) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.config == nil || s.run != nil {
-		return fmt.Errorf("%w: START before CONFIGURE or while a runtime lives", errProtocol)
-	}
-	r := &run{
-		generation: meta.Generation,
-		started:    time.Now(),
-		oomKills:   s.meter.oomKills(),
-		state:      started,
-		done:       make(chan struct{}),
-		clients:    map[int]*client{},
-	}
-	writer, err := s.listen(r)
-	if err != nil {
-		return err
-	}
-	pid, err := spawn(s.config, s.listener.Addr().String(), writer)
-	_ = syscall.Close(writer)
-	var refused *startError
-	if errors.As(err, &refused) {
-		r.output.close()
-		// the only frame that is sent under the lock: nothing lives that could need it
-		s.channel.send(kindExited, exitedMeta{
-			Generation: meta.Generation, Cause: refused.cause, Description: refused.description,
-		}, nil)
-		return nil
-	}
-	r.pid = pid
-	s.run = r
-	s.listenTo(r.output)
-	r.lookAt = time.Now().Add(pause(0))
-	go s.reap(r)
-	return nil
-}
-
 // listen makes the run's output and returns the runtime's end of it.
 func (s *supervisor) listen(r *run) (writer int, err error) {
-	log := func(data []byte) { s.channel.hold(kindLog, nil, data) }
+	log := func(data []byte) {
+		r.telemetry.print(functionStream, data)
+		s.channel.hold(kindLog, nil, data)
+	}
 	if !s.config.TelemetryLog {
 		r.output, writer, err = newOutput(s.loop, log)
 		return writer, err
 	}
 	reader := &recordReader{print: log, record: func(meta logMeta, data []byte) {
+		r.telemetry.records(meta.Sizes, data)
 		s.channel.hold(kindLog, meta, data)
 	}}
 	if r.output, writer, err = newOutput(s.loop, reader.write); err == nil {
@@ -365,11 +320,14 @@ func (s *supervisor) invoke(inv *invocation) error {
 	if r == nil {
 		return nil // the EXITED that the control plane has not seen yet answers it
 	}
-	if r.current != nil {
+	if r.current != nil || r.followed != nil {
 		return fmt.Errorf("%w: an INVOKE during an invocation", errProtocol)
 	}
 	r.current = inv
 	s.segments.allow()
+	if len(r.extensions) > 0 {
+		s.tellInvoke(r, inv)
+	}
 	s.advance(r)
 	return nil
 }
@@ -382,7 +340,7 @@ func (s *supervisor) advance(r *run) {
 	}
 	now := time.Now()
 	if r.current == nil {
-		if s.config.Freeze && !r.frozen {
+		if s.config.Freeze && !r.frozen && !r.attended() {
 			r.freezeAt = now.Add(freezeAfter)
 			s.loop.ring()
 		}
@@ -392,6 +350,7 @@ func (s *supervisor) advance(r *run) {
 	if r.state.move(onDelivery) {
 		inv.delivered = now
 		r.latest = inv.meta.RequestID
+		s.tellStart(r, inv)
 	}
 	head := eventHead(&inv.meta, len(inv.payload))
 	for _, c := range r.parked {
@@ -403,7 +362,8 @@ func (s *supervisor) advance(r *run) {
 	// Continued with the event already there, the runtime wakes once and not twice.
 	if r.frozen {
 		r.frozen = false
-		signalAll(r.pid, syscall.SIGCONT)
+		r.signal(syscall.SIGCONT)
+		r.telemetry.resume()
 		r.lookAt = now.Add(pause(0))
 	}
 	s.loop.ring()
@@ -411,117 +371,9 @@ func (s *supervisor) advance(r *run) {
 
 // freeze stops everything, if there is still no event. The caller holds the lock.
 func (s *supervisor) freeze(r *run) {
-	if r.current == nil && len(r.parked) > 0 && !r.over {
+	if r.current == nil && len(r.parked) > 0 && !r.over && !r.stopping {
 		r.frozen, r.lookAt = true, time.Time{}
-		signalAll(r.pid, syscall.SIGSTOP)
+		r.signal(syscall.SIGSTOP)
+		r.telemetry.pause()
 	}
-}
-
-// kill ends everything but the init. The first cause is the one that counts.
-func (s *supervisor) kill(cause string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.killRun(cause)
-}
-
-// killRun is kill for a caller that holds the lock.
-func (s *supervisor) killRun(cause string) {
-	if s.run == nil {
-		return
-	}
-	if s.run.cause == "" && !s.run.dead {
-		s.run.cause = cause
-	}
-	signalAll(s.run.pid, syscall.SIGKILL)
-}
-
-// reap is the one place that waits for processes. It ends when the last has died;
-// no other run can have begun by then, so every status it sees is its own run's.
-func (s *supervisor) reap(r *run) {
-	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
-		switch {
-		case err == syscall.EINTR:
-		case err != nil: // ECHILD
-			s.end(r)
-			return
-		case pid == 0: // all that are left live
-			<-s.deaths
-		case pid == r.pid:
-			s.mu.Lock()
-			r.exit, r.dead = status, true
-			s.mu.Unlock()
-			s.kill("") // a runtime takes with it what it has left
-		}
-	}
-}
-
-// end closes the books of a run whose processes are all dead.
-func (s *supervisor) end(r *run) {
-	s.mu.Lock()
-	// a last request may have come over a connection that nobody has seen yet
-	s.takeIn()
-	r.over = true
-	close(r.done)
-	for _, c := range r.clients {
-		// what the dead have sent is still read, and counts; then comes the end
-		c.conn.CloseRead()
-		if c.early && !c.held && !c.writing { // no event will come
-			c.held = true
-			go s.dismiss(c)
-		}
-	}
-	s.mu.Unlock()
-	r.served.Wait()
-	s.mu.Lock()
-	s.hush(r.output)
-	r.listenAt = time.Time{}
-	s.mu.Unlock()
-	r.drain()
-	s.segments.drain()
-	r.output.close()
-	_, peak := s.meter.sample()
-	kernelKills := s.meter.oomKills()
-
-	s.mu.Lock()
-	meta := exitedMeta{
-		Generation:     r.generation,
-		Cause:          r.cause,
-		Description:    describe(r.exit),
-		DurationMs:     since(r.started),
-		MaxMemoryBytes: peak,
-	}
-	if meta.Cause == "" {
-		meta.Cause = "exit"
-		if r.exit.Signaled() && r.exit.Signal() == syscall.SIGKILL && kernelKills > r.oomKills {
-			meta.Cause = "outOfMemory"
-		}
-	}
-	if r.current != nil && !r.current.delivered.IsZero() {
-		meta.RequestID = r.current.meta.RequestID
-		meta.DurationMs = since(r.current.delivered)
-	}
-	s.run = nil
-	s.mu.Unlock()
-	s.channel.send(kindExited, meta, nil)
-	s.loop.ring()
-}
-
-// look compares the memory in use with the limit, and comes back soon, for as long as
-// anything can run. The caller holds the lock.
-func (s *supervisor) look(r *run, at time.Time) {
-	limit := s.config.MemoryBytes
-	now, _ := s.meter.sample()
-	if limit == 0 {
-		limit = math.MaxInt64
-	}
-	if now > limit {
-		s.killRun("outOfMemory")
-	}
-	r.lookAt = at.Add(pause(limit - now))
-}
-
-func since(t time.Time) float64 {
-	return float64(time.Since(t)) / float64(time.Millisecond)
 }

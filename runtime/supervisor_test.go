@@ -380,7 +380,7 @@ func TestALargeEventIsDeliveredToASlowReader(t *testing.T) {
 	p.until(kindInitialized)
 	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
 	p.send(kindInvoke, eventOf("one"), large)
-	p.send(kindKill, killMeta{0}, nil) // stale; that it is read shows that nothing is held up
+	p.send(kindKill, killMeta{Generation: 0}, nil) // stale; that it is read shows that nothing is held up
 	if _, _, body := c.answer(); body != string(large) {
 		t.Errorf("%d bytes of %d", len(body), len(large))
 	}
@@ -410,8 +410,8 @@ func TestAKilledRuntimeMayBeStartedAgain(t *testing.T) {
 		p.until(kindInitialized)
 		p.send(kindInvoke, eventOf("one"), nil)
 		c.answer()
-		p.send(kindKill, killMeta{generation - 1}, nil) // of the one before: ignored
-		p.send(kindKill, killMeta{generation}, nil)
+		p.send(kindKill, killMeta{Generation: generation - 1}, nil) // of the one before: ignored
+		p.send(kindKill, killMeta{Generation: generation}, nil)
 		meta, _, _ := p.until(kindExited)
 		if meta["generation"] != float64(generation) || meta["cause"] != "killed" ||
 			meta["description"] != "signal: killed" || meta["requestId"] != "one" {

@@ -37,6 +37,8 @@ class Invocation:
     """As the function is called with it: `Root=…;Parent=…;Sampled=…;Lineage=…`."""
     stream: ResponseStream | None = None
     """Where the response goes as it comes; None: it comes whole, in the Outcome."""
+    tail: bool = False
+    """Whether the caller waits for the end of the log: it comes after extensions are done."""
     trace: Trace = field(default_factory=Trace, repr=False, compare=False)
 
 

@@ -16,6 +16,7 @@ from sandbox.catalog.catalog import Catalog
 from sandbox.catalog.records import Version
 from sandbox.catalog.reservations import provisioned_total
 from sandbox.environments.pool import EnvironmentPool
+from sandbox.environments.settling import release_settled
 from sandbox.errors import (
     CallerError,
     Conflict,
@@ -120,7 +121,10 @@ class InvokeService:
                 outcome = environment.invoke(invocation)
                 lost = False
             finally:
-                self._pool.release(environment, lost=lost)
+                if environment.settling is None or lost:
+                    self._pool.release(environment, lost=lost)
+                else:
+                    release_settled(self._pool, environment)
             return outcome
         finally:
             self._dismiss(invocation.reference.key, shares)

@@ -143,6 +143,7 @@ def read_invocation(call: Call, members: dict[str, Any]) -> Invocation:
         cognito_identity=read_cognito_identity(identity) if identity else None,
         tenant_id=members.get("TenantId"),
         trace_id=trace,
+        tail=members.get("LogType") == "Tail",
     )
 
 

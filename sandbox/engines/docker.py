@@ -35,6 +35,8 @@ _INIT_ENVIRONMENT = ["GODEBUG=asyncpreemptoff=1"]  # see runtime/loop.go; no run
 _CAPABILITIES = ["SETUID", "SETGID", "KILL", "SETPCAP"]
 _PIDS = 1024
 _OPEN_FILES = 1024
+# Where extensions listen for telemetry, by the names that Lambda has for it.
+_OWN_NAMES = ["sandbox.localdomain:127.0.0.1", "sandbox:127.0.0.1"]
 _INODES_PER_MIB = 64
 _INLINE_CODE_MIB = 16
 # An engine that has answered this recently is not asked again whether it lives.
@@ -136,6 +138,7 @@ class DockerEngine:
         return {
             **_update_body(limits),
             "NetworkMode": self._network,
+            "ExtraHosts": _OWN_NAMES,
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
             "CapAdd": _CAPABILITIES,

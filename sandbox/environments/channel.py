@@ -36,6 +36,7 @@ class FrameKind(IntEnum):
     INVOKE = 3
     KILL = 4
     MORE = 5
+    SHUTDOWN = 6
     HELLO = 129
     LOG = 130
     INITIALIZED = 131
@@ -44,6 +45,8 @@ class FrameKind(IntEnum):
     EXITED = 134
     CHUNK = 135
     SEGMENT = 136
+    EXTENSION = 137
+    DONE = 138
 
 
 _KINDS = {kind.value: kind for kind in FrameKind}

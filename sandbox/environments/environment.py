@@ -16,17 +16,24 @@ import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sandbox.catalog.records import Version
 from sandbox.clock import Clock
 from sandbox.engines.base import ContainerSpec, ResourceLimits
 from sandbox.environments import failures
 from sandbox.environments.channel import Channel, Frame, FrameKind
+from sandbox.environments.endings import (
+    Ending,
+    InitFailure,
+    ending_of_report,
+    init_end,
+    posted_failure,
+    undelivered,
+)
 from sandbox.environments.lifecycle import Event, State, StopReason, after
 from sandbox.environments.log import EnvironmentLog, LogWriter
 from sandbox.environments.scheduler import Alarm, Scheduler
-from sandbox.environments.variables import RESPONSE_BYTES
 from sandbox.errors import EnvironmentFailed
 from sandbox.identifiers import new_uuid
 from sandbox.invocation import (
@@ -34,7 +41,6 @@ from sandbox.invocation import (
     WINDOW_BYTES,
     Invocation,
     Outcome,
-    Payload,
     ResponseStream,
 )
 from sandbox.logs.formats import ON_DEMAND, InitEnd, InvocationEnd, log_format, traced
@@ -42,7 +48,9 @@ from sandbox.threads import give_way
 from sandbox.traces.record import Startup, Trace
 
 _LOGGER = logging.getLogger(__name__)
-_KILL_SECONDS = 2.0
+_KILL_SECONDS = 4.0
+"""For the init to end its processes; extensions take up to two of them."""
+_SHUTDOWN_SECONDS = 3.0
 _EXIT_SECONDS = 1.0
 _TURN_BYTES = 64 * 2**10
 """After as much log of one environment all others have their turn."""
@@ -56,73 +64,6 @@ def init_seconds(initialization: str, timeout: float) -> float:
     """How long an environment may take to initialize before an invocation: on demand 10 s, else
     as long as an invocation of its function may, within bounds."""
     return 10.0 if initialization == ON_DEMAND else min(max(130.0, timeout), 900.0)
-
-
-class _InitFailure(NamedTuple):
-    """Why a runtime never asked for an event."""
-
-    memory: int
-    error_type: str | None = None
-    """None: it ran out of time."""
-    payload: Payload = b""
-    """What it posted to /init/error."""
-    exit_: failures.Failure | None = None
-    """Set when it posted nothing and ended."""
-
-
-class _Ending(NamedTuple):
-    """How an invocation ended: what its caller and its REPORT line are told."""
-
-    payload: Payload
-    duration_ms: float
-    memory: int
-    status: str = "success"
-    """`failure` for the function's own error, `error` or `timeout` when the platform ended it."""
-    error_type: str | None = None
-
-
-def _posted(report: Frame, memory: int) -> _InitFailure:
-    error_type = failures.reported_type(report.meta.get("errorType"), during_init=True)
-    return _InitFailure(memory, error_type, report.payload)
-
-
-def _init_end(phase: str, duration_ms: float, failure: _InitFailure) -> InitEnd:
-    status = "timeout" if failure.error_type is None else "error"
-    return InitEnd(phase, duration_ms, status, failure.error_type)
-
-
-def _undelivered(report: Frame, request_id: str) -> bool:
-    return report.kind is FrameKind.EXITED and report.meta.get("requestId") != request_id
-
-
-def _ending_of_report(report: Frame, restart_ms: float, invocation: Invocation) -> _Ending:
-    """From the RESULT or EXITED that answers an INVOKE."""
-    meta, request_id, stream = report.meta, invocation.request_id, invocation.stream
-    duration_ms = meta["durationMs"] + restart_ms
-    memory = meta["maxMemoryBytes"]
-    if report.kind is FrameKind.EXITED:
-        failure = failures.of_exit(meta)
-        return _Ending(
-            failure.document(request_id), duration_ms, memory, "error", failure.error_type
-        )
-    if meta["outcome"] == "tooLarge":
-        streamed = stream is not None and stream.begun
-        document = failures.response_too_large(STREAM_BYTES if streamed else RESPONSE_BYTES)
-        return _Ending(document, duration_ms, memory, "error", failures.RESPONSE_TOO_LARGE)
-    if meta["outcome"] == "truncated":
-        failure = failures.of_truncation()
-        return _Ending(
-            failure.document(request_id), duration_ms, memory, "error", failure.error_type
-        )
-    if meta["outcome"] == "error":
-        error_type = failures.reported_type(meta.get("errorType"), during_init=False)
-        return _Ending(report.payload, duration_ms, memory, "failure", error_type)
-    payload = report.payload
-    if stream is not None and payload:
-        # The runtime does not stream, its caller wants it so.
-        stream.write(payload, meta.get("contentType"))
-        payload = b""
-    return _Ending(payload, duration_ms, memory)
 
 
 class ExecutionEnvironment:
@@ -168,9 +109,20 @@ class ExecutionEnvironment:
         self._trace = Trace()
         """Of the invocation that runs or has run last."""
         self._startup: Startup | None = None
+        self._extended = False
+        """Whether it has extensions, which get to know when they end."""
+        self._followed = False
+        """Whether an invocation goes on until extensions have asked for the next event."""
+        self._closing = False
+        self.settling: Callable[[], None] | None = None
+        """The last invocation has been answered, and is not over: the environment is not free
+        until this has been called. It waits for the end, and raises EnvironmentFailed."""
         self.asked: tuple[float, bool] | None = None
         """When a call made it start, and whether as a spare, which was there already."""
-        threading.Thread(target=self._read, name=f"channel-{identifier}", daemon=True).start()
+        self._reader = threading.Thread(
+            target=self._read, name=f"channel-{identifier}", daemon=True
+        )
+        self._reader.start()
 
     def __repr__(self) -> str:
         what = self.version.arn if self._version else self.spec.image
@@ -217,11 +169,12 @@ class ExecutionEnvironment:
             self._startup = Startup(*self.asked or (began, True), began, ended, error_type)
         if failure is None:
             return True
-        self._write_init_end(_init_end("init", self._since(began), failure))
+        self._write_init_end(init_end("init", self._since(began), failure))
         return False
 
     def invoke(self, invocation: Invocation) -> Outcome:
-        """Run one invocation to its end. Raises EnvironmentFailed when the container is lost.
+        """Run one invocation until it is answered. Raises EnvironmentFailed when the container is
+        lost. Where extensions follow it, it may not be over: see `settling`.
 
         A streamed response goes into the invocation's stream, if it has one, from the
         channel's thread; all of it is there when this returns.
@@ -246,7 +199,9 @@ class ExecutionEnvironment:
                 return self._never_ran(invocation, failure, restart_ms)
         self._write_start(invocation)
         report = self._deliver(invocation, deadline)
-        if report is not None and _undelivered(report, invocation.request_id):
+        if report is not None and report.kind is FrameKind.EXITED and self._closing:
+            raise EnvironmentFailed(f"environment {self.id} was ended")
+        if report is not None and undelivered(report, invocation.request_id):
             # It ended as the event was on its way: the function has not seen it.
             failure = self._start("invoke", deadline)
             restart_ms = self._since(began)
@@ -254,10 +209,56 @@ class ExecutionEnvironment:
                 return self._never_ran(invocation, failure, restart_ms)
             report = self._deliver(invocation, deadline)
         if report is None:
-            ending = self._ending_of_timeout(self._kill(), invocation.request_id)
-        else:
-            ending = _ending_of_report(report, restart_ms, invocation)
+            ending = self._ending_of_timeout(0, invocation.request_id)
+            if not self._extended:
+                ending = self._killed(ending)
+                return self._finish(invocation, ending, init_ms)
+            return self._answer(invocation, ending, init_ms, lambda: self._killed(ending))
+        ending = ending_of_report(report, restart_ms, invocation)
+        if self._followed and report.kind is FrameKind.RESULT:
+            follow = functools.partial(self._follow, ending, deadline, restart_ms, began)
+            return self._answer(invocation, ending, init_ms, follow)
         return self._finish(invocation, ending, init_ms)
+
+    def _answer(
+        self,
+        invocation: Invocation,
+        ending: Ending,
+        init_ms: float | None,
+        end: Callable[[], Ending],
+    ) -> Outcome:
+        """What the caller is told, before `end` has waited for how the invocation ends. Its REPORT
+        line comes then, and so does the answer to a caller who asks for that line."""
+
+        def settle() -> bytes:
+            return self._write_end(invocation, end(), init_ms)
+
+        if invocation.tail:
+            return self._outcome(invocation, ending, settle())
+
+        def settle_later() -> None:
+            self.settling = None
+            settle()
+
+        self.settling = settle_later
+        return self._outcome(invocation, ending, b"")
+
+    def _follow(self, ending: Ending, deadline: float, restart_ms: float, began: float) -> Ending:
+        """Wait until extensions are done with an invocation that the runtime has answered."""
+        report = self._next(deadline)
+        if report is None:
+            late = ending._replace(
+                duration_ms=self.version.timeout * 1000.0, status="timeout", error_type=None
+            )
+            return self._killed(late)
+        meta = report.meta
+        ending = ending._replace(memory=meta["maxMemoryBytes"])
+        if report.kind is not FrameKind.EXITED:
+            return ending._replace(duration_ms=meta["durationMs"] + restart_ms)
+        ending = ending._replace(duration_ms=self._since(began))
+        if self._closing:
+            return ending
+        return ending._replace(status="error", error_type=failures.of_exit(meta).error_type)
 
     def _open_stream(self, invocation: Invocation) -> None:
         stream = self._stream = invocation.stream
@@ -289,15 +290,20 @@ class ExecutionEnvironment:
         return report
 
     def _never_ran(
-        self, invocation: Invocation, failure: _InitFailure, duration_ms: float
+        self, invocation: Invocation, failure: InitFailure, duration_ms: float
     ) -> Outcome:
         ending = self._ending_of_init(failure, duration_ms, invocation.request_id)
-        self._write_init_end(_init_end("invoke", ending.duration_ms, failure))
+        self._write_init_end(init_end("invoke", ending.duration_ms, failure))
         self._write_start(invocation)
         return self._finish(invocation, ending, None)
 
     def close(self) -> None:
-        """End the container, whatever it does."""
+        """End the container, whatever it does; extensions have their time before."""
+        self._closing = True
+        if self._extended:
+            with contextlib.suppress(EnvironmentFailed):  # it may be gone
+                self._channel.send(Frame(FrameKind.SHUTDOWN))
+                self._reader.join(_SHUTDOWN_SECONDS)
         self._channel.close()
         if self._log is not None:
             self._log.close()
@@ -322,17 +328,18 @@ class ExecutionEnvironment:
             meta |= {"streamBytes": STREAM_BYTES, "windowBytes": WINDOW_BYTES}
         return meta
 
-    def _start(self, phase: str, deadline: float) -> _InitFailure | None:
+    def _start(self, phase: str, deadline: float) -> InitFailure | None:
         """Start the runtime and wait until it asks for an event; None when it did."""
         self._generation += 1
+        self._extended = self._followed = False
         self._trace.restarted = phase == "invoke"
         self._channel.send(Frame(FrameKind.START, {"generation": self._generation, "phase": phase}))
         posted: Frame | None = None
         while True:
             report = self._next(deadline)
             if report is None:
-                memory = self._kill()
-                return _InitFailure(memory) if posted is None else _posted(posted, memory)
+                memory = self._kill("TIMEOUT" if posted is None else "FAILURE")
+                return InitFailure(memory) if posted is None else posted_failure(posted, memory)
             if report.kind is FrameKind.INITIALIZED:
                 if phase == "init" and self.initialization == ON_DEMAND:
                     self._init_ms = report.meta["durationMs"]
@@ -341,34 +348,47 @@ class ExecutionEnvironment:
             if report.kind is FrameKind.INIT_ERROR:
                 posted = report
                 deadline = min(deadline, self._clock.monotonic() + _EXIT_SECONDS)
+            elif report.kind is FrameKind.EXTENSION:
+                self._note_extension(report)
             elif report.kind is FrameKind.EXITED:
                 memory = report.meta["maxMemoryBytes"]
                 if posted is not None:
-                    return _posted(posted, memory)
+                    return posted_failure(posted, memory)
                 exit_ = failures.of_exit(report.meta)
-                return _InitFailure(memory, error_type=exit_.error_type, exit_=exit_)
+                return InitFailure(memory, error_type=exit_.error_type, exit_=exit_)
 
-    def _ending_of_init(
-        self, failure: _InitFailure, duration_ms: float, request_id: str
-    ) -> _Ending:
+    def _ending_of_init(self, failure: InitFailure, duration_ms: float, request_id: str) -> Ending:
         if failure.error_type is None:
             return self._ending_of_timeout(failure.memory, request_id)
         payload = failure.payload
         if failure.exit_ is not None:
             payload = failure.exit_.document(request_id)
-        return _Ending(payload, duration_ms, failure.memory, "error", failure.error_type)
+        return Ending(payload, duration_ms, failure.memory, "error", failure.error_type)
 
-    def _ending_of_timeout(self, memory: int, request_id: str) -> _Ending:
+    def _ending_of_timeout(self, memory: int, request_id: str) -> Ending:
         seconds = self.version.timeout
         document = failures.of_timeout(seconds).document(request_id)
-        return _Ending(document, seconds * 1000.0, memory, "timeout")
+        return Ending(document, seconds * 1000.0, memory, "timeout")
 
-    def _finish(self, invocation: Invocation, ending: _Ending, init_ms: float | None) -> Outcome:
+    def _finish(self, invocation: Invocation, ending: Ending, init_ms: float | None) -> Outcome:
+        return self._outcome(invocation, ending, self._write_end(invocation, ending, init_ms))
+
+    def _outcome(self, invocation: Invocation, ending: Ending, log_tail: bytes) -> Outcome:
         self._stream = None
-        version = self.version
         trace = invocation.trace
         trace.status = ending.status
         trace.error_type = failures.TIMED_OUT if ending.status == "timeout" else ending.error_type
+        return Outcome(
+            payload=ending.payload,
+            function_error=None if ending.status == "success" else "Unhandled",
+            executed_version=self.version.version,
+            log_tail=log_tail,
+            duration_ms=ending.duration_ms,
+        )
+
+    def _write_end(self, invocation: Invocation, ending: Ending, init_ms: float | None) -> bytes:
+        """END and REPORT; the end of the invocation's log."""
+        version = self.version
         used = math.ceil(ending.memory / 2**20)
         if used > version.memory_size or ending.error_type == failures.OUT_OF_MEMORY:
             used = version.memory_size
@@ -384,21 +404,35 @@ class ExecutionEnvironment:
             traced=traced(version, invocation.trace_id),
             tenant_id=invocation.tenant_id,
         )
-        log_tail = self.log.end(*self.log.format.end(self._clock.wall(), end))
-        return Outcome(
-            payload=ending.payload,
-            function_error=None if ending.status == "success" else "Unhandled",
-            executed_version=version.version,
-            log_tail=log_tail,
-            duration_ms=ending.duration_ms,
+        return self.log.end(*self.log.format.end(self._clock.wall(), end))
+
+    def _note_extension(self, report: Frame) -> None:
+        """What has become of an extension, when an initialization has ended."""
+        meta = report.meta
+        self._extended = True
+        self._followed = self._followed or "INVOKE" in meta["events"]
+        self.log.event(
+            self.log.format.extension(
+                self._clock.wall(),
+                meta["name"],
+                meta["state"],
+                meta["events"],
+                meta.get("errorType"),
+            )
         )
 
-    def _kill(self) -> int:
-        """Kill the runtime and what it left; the most memory seen."""
-        self._channel.send(Frame(FrameKind.KILL, {"generation": self._generation}))
+    def _killed(self, ending: Ending) -> Ending:
+        return ending._replace(memory=self._kill("TIMEOUT"))
+
+    def _kill(self, reason: str) -> int:
+        """End the runtime, what it left and extensions; the most memory seen."""
+        meta = {"generation": self._generation, "reason": reason}
+        self._channel.send(Frame(FrameKind.KILL, meta))
         deadline = self._clock.monotonic() + _KILL_SECONDS
         while (report := self._next(deadline)) is not None:
-            if report.kind is FrameKind.EXITED:
+            if report.kind is FrameKind.EXTENSION:
+                self._note_extension(report)
+            elif report.kind is FrameKind.EXITED:
                 memory: int = report.meta["maxMemoryBytes"]
                 return memory
         raise EnvironmentFailed(f"environment {self.id} did not end its processes")

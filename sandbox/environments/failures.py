@@ -44,6 +44,8 @@ def of_exit(exited: Mapping[str, Any]) -> Failure:
     description = exited.get("description", "")
     if cause in ("invalidEntrypoint", "invalidWorkingDir"):
         return Failure(_TYPE_OF_CAUSE[cause], description)
+    if cause == "extension":
+        return Failure(exited["errorType"], description)
     if not description:
         return Failure("Runtime.ExitError", "Runtime exited without providing a reason")
     return Failure(

@@ -11,9 +11,13 @@ from typing import Any
 
 from sandbox.catalog.records import Version
 from sandbox.engines.base import Image
-from sandbox.logs.formats import ON_DEMAND
+from sandbox.logs.formats import ON_DEMAND, runtime_version
 
 RESPONSE_BYTES = 6 * 2**20 + 100
+_INTERNAL_SHUTDOWN_MS = 500
+_EXTERNAL_SHUTDOWN_MS = 2_000
+"""How long an environment with external extensions takes to end at most; with internal ones only,
+the other; without any it ends at once."""
 
 _LIBRARIES = (
     "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
@@ -36,6 +40,8 @@ def configuration(
     initialization: str = ON_DEMAND,
 ) -> dict[str, Any]:
     """The meta of a CONFIGURE frame."""
+    runtime = runtime_version(version)
+    names = ("runtimeVersion", "runtimeVersionArn")
     return {
         "command": command(version, image),
         "workingDirectory": working_directory(version, image),
@@ -52,6 +58,12 @@ def configuration(
         "responseBytes": RESPONSE_BYTES,
         "freeze": True,
         "telemetryLog": (version.runtime or "").startswith(_RECORDING_RUNTIMES),
+        "accountId": version.key.account,
+        "internalShutdownMs": _INTERNAL_SHUTDOWN_MS,
+        "externalShutdownMs": _EXTERNAL_SHUTDOWN_MS,
+        "timeoutMs": round(version.timeout * 1000),
+        "activeTracing": version.active_tracing,
+        **(dict(zip(names, runtime, strict=True)) if runtime else {}),
     }
 
 

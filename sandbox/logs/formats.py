@@ -7,7 +7,7 @@ function wrote. What it returns is what the log and the tail get, byte for byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
 
@@ -55,6 +55,10 @@ class LogFormat(Protocol):
 
     def init_end(self, at: float, end: InitEnd) -> list[bytes]: ...
 
+    def extension(
+        self, at: float, name: str, state: str, events: Sequence[str], error_type: str | None
+    ) -> bytes: ...
+
     def start(
         self,
         at: float,
@@ -96,7 +100,7 @@ def traced(version: Version, trace_id: str | None) -> Traced | None:
     return Traced(trace["Root"], trace["Parent"], True)
 
 
-def _runtime_version(version: Version) -> tuple[str, str] | None:
+def runtime_version(version: Version) -> tuple[str, str] | None:
     """The runtime's version and its ARN; None for a container image or `provided`."""
     managed = re.fullmatch(r"([a-z]+)([\d.]+)x?", version.runtime or "")
     if managed is None:
@@ -111,7 +115,7 @@ class _Text:
         self._on_demand = initialization == ON_DEMAND
 
     def init_start(self, at: float) -> bytes:
-        runtime = _runtime_version(self._version)
+        runtime = runtime_version(self._version)
         return lines.init_start(*runtime) if runtime else b""
 
     def init_end(self, at: float, end: InitEnd) -> list[bytes]:
@@ -122,6 +126,11 @@ class _Text:
                 end.duration_ms, phase=end.phase, status=end.status, error_type=end.error_type
             )
         ]
+
+    def extension(
+        self, at: float, name: str, state: str, events: Sequence[str], error_type: str | None
+    ) -> bytes:
+        return lines.extension(name, state, events, error_type)
 
     def start(
         self,
@@ -168,7 +177,7 @@ class _Json:
 
     def init_start(self, at: float) -> bytes:
         version = self._version
-        runtime = _runtime_version(version)
+        runtime = runtime_version(version)
         names = ("runtimeVersion", "runtimeVersionArn")
         event = json_lines.init_start(
             at,
@@ -199,6 +208,12 @@ class _Json:
             error_type=end.error_type,
         )
         return [self._if(level, done), self._if(level, report)]
+
+    def extension(
+        self, at: float, name: str, state: str, events: Sequence[str], error_type: str | None
+    ) -> bytes:
+        event = json_lines.extension(at, name, state, events, error_type)
+        return self._if("WARN" if error_type else "INFO", event)
 
     def start(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -76,6 +76,13 @@ def init_report(
         "metrics": {"durationMs": _ms(duration_ms)},
     }
     return _event(at, "initReport", record)
+
+
+def extension(
+    at: float, name: str, state: str, events: Sequence[str], error_type: str | None
+) -> bytes:
+    record = {"name": name, "state": state, "events": list(events), "errorType": error_type}
+    return _event(at, "extension", record)
 
 
 def start(

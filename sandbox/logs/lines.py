@@ -8,6 +8,7 @@ with the billing rule of 1 August 2025: initialization is billed.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -58,6 +59,14 @@ def init_report(
     """
     fields = [f"INIT_REPORT Init Duration: {duration_ms:.2f} ms", f"Phase: {phase}"]
     return ("\t".join(fields + _status(status, error_type)) + "\n").encode()
+
+
+def extension(name: str, state: str, events: Sequence[str], error_type: str | None) -> bytes:
+    """What has become of an extension when an initialization ends, in Lambda's words."""
+    fields = [f"EXTENSION\tName: {name}", f"State: {state}", f"Events: [{','.join(events)}]"]
+    if error_type:
+        fields.append(f"Error Type: {error_type}")
+    return ("\t".join(fields) + "\n").encode()
 
 
 def start(request_id: str, version: str) -> bytes:

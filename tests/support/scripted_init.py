@@ -86,6 +86,7 @@ DEFAULT: dict[FrameKind, Reaction] = {
     FrameKind.START: initialized,
     FrameKind.INVOKE: echo,
     FrameKind.KILL: killed,
+    FrameKind.SHUTDOWN: hang_up,
 }
 
 SPEC = ContainerSpec(image="sha256:0", code=None, whole=False, tmp_mib=512)

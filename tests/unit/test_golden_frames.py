@@ -15,7 +15,7 @@ import pytest
 GOLDEN = json.loads(
     (Path(__file__).parents[2] / "runtime" / "golden" / "frames.json").read_text("utf-8")
 )
-KINDS = {1, 2, 3, 4, 5, 129, 130, 131, 132, 133, 134, 135, 136}
+KINDS = {1, 2, 3, 4, 5, 6, 129, 130, 131, 132, 133, 134, 135, 136, 137, 138}
 
 
 class BrokenFrame(Exception):

@@ -34,6 +34,8 @@ ACCOUNT = "000000000000"
 class Environment:
     """Runs one call, until a test lets it go."""
 
+    settling = None
+
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// As for the runtime, real processes that do nothing stand for extensions, and the test
+// sends their requests.
+
+const idle = "#!/bin/sh\nexec sleep 1000\n"
+
+// withExtensions lays out external extensions, by name and content.
+func withExtensions(t *testing.T, files map[string]string) {
+	t.Helper()
+	before := extensionsDirectory
+	directory, err := os.MkdirTemp("", "extensions")
+	if err != nil {
+		t.Fatal(err)
+	}
+	extensionsDirectory = directory
+	t.Cleanup(func() {
+		extensionsDirectory = before
+		_ = os.RemoveAll(directory)
+	})
+	_ = os.Chmod(directory, 0o755)
+	for name, content := range files {
+		mode := os.FileMode(0o755)
+		if strings.HasPrefix(name, "data") {
+			mode = 0o644
+		}
+		if err := os.WriteFile(filepath.Join(directory, name), []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func extended(config *configureMeta) {
+	config.AccountID = "123456789012"
+	config.InternalShutdownMs, config.ExternalShutdownMs = 500, 2000
+	config.Environment["AWS_LAMBDA_FUNCTION_NAME"] = "f"
+	config.Environment["AWS_LAMBDA_FUNCTION_VERSION"] = "7"
+	config.Environment["_HANDLER"] = "app.handler"
+}
+
+// A member is an extension's connection.
+type member struct {
+	*caller
+	id string
+}
+
+func (c *caller) ask(method, path, header, body string) (int, http.Header, string) {
+	c.Helper()
+	c.write(fmt.Sprintf("%s /2020-01-01/extension/%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s",
+		method, path, header, len(body), body))
+	return c.answer()
+}
+
+func (p *peer) register(name, events string) *member {
+	p.Helper()
+	m := &member{caller: p.call()}
+	status, header, body := m.ask("POST", "register", "Lambda-Extension-Name: "+name+"\r\n", `{"events":`+events+`}`)
+	if m.id = header.Get("Lambda-Extension-Identifier"); status != 200 || !isUUID(m.id) {
+		p.Fatal(status, header, body)
+	}
+	return m
+}
+
+func (m *member) next() {
+	m.Helper()
+	m.write("GET /2020-01-01/extension/event/next HTTP/1.1\r\nLambda-Extension-Identifier: " + m.id + "\r\n\r\n")
+}
+
+// event is the answer to next.
+func (m *member) event() map[string]any {
+	m.Helper()
+	status, header, body := m.answer()
+	var event map[string]any
+	if err := json.Unmarshal([]byte(body), &event); status != 200 || err != nil ||
+		!isUUID(header.Get("Lambda-Extension-Event-Identifier")) {
+		m.Fatal(status, header, body)
+	}
+	return event
+}
+
+func (m *member) fail(path, errorType string) int {
+	m.Helper()
+	header := "Lambda-Extension-Identifier: " + m.id + "\r\n"
+	if errorType != "" {
+		header += "Lambda-Extension-Function-Error-Type: " + errorType + "\r\n"
+	}
+	status, _, _ := m.ask("POST", path, header, "{}")
+	return status
+}
+
+// states receives what is told of extensions, up to the frame of a kind, and its meta.
+func (p *peer) states(kind byte) (states []extensionMeta, last map[string]any) {
+	p.Helper()
+	for {
+		f := p.receive()
+		switch f.kind {
+		case kind:
+			if err := json.Unmarshal(f.meta, &last); err != nil {
+				p.Fatal(err)
+			}
+			return states, last
+		case kindExtension:
+			var meta extensionMeta
+			if err := json.Unmarshal(f.meta, &meta); err != nil {
+				p.Fatal(err)
+			}
+			states = append(states, meta)
+		case kindLog:
+		default:
+			p.Fatalf("a frame of kind %d: %s", f.kind, f.meta)
+		}
+	}
+}
+
+func (p *peer) sees(got []extensionMeta, want ...extensionMeta) {
+	p.Helper()
+	if !reflect.DeepEqual(got, want) {
+		p.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+var both = []string{"INVOKE", "SHUTDOWN"}
+
+func TestTheRuntimeStartsWhenEveryExtensionHasRegistered(t *testing.T) {
+	withExtensions(t, map[string]string{"a": idle, "b": idle})
+	p := newPeer(t, extended)
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	a := p.register("a", `["INVOKE","SHUTDOWN"]`)
+	b := p.register("b", `[]`)
+	if f := p.receive(); string(f.payload) != "up\n" {
+		t.Fatalf("%+v", f)
+	}
+	c := p.call()
+	c.get(next)
+	a.next()
+	b.next()
+	states, meta := p.states(kindInitialized)
+	p.sees(states, extensionMeta{"a", "Ready", both, ""}, extensionMeta{"b", "Ready", []string{}, ""})
+	if meta["generation"] != 1.0 {
+		t.Error(meta)
+	}
+}
+
+func TestAnInvocationIsDoneWhenItsExtensionsAre(t *testing.T) {
+	withExtensions(t, map[string]string{"a": idle, "b": idle})
+	p := newPeer(t, extended)
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	a, b := p.register("a", `["INVOKE"]`), p.register("b", `["SHUTDOWN"]`)
+	c := p.call()
+	b.next()
+	a.next()
+	c.get(next)
+	p.states(kindInitialized)
+	for _, id := range []string{"one", "two"} {
+		meta := eventOf(id)
+		meta.TraceID = "Root=1"
+		p.send(kindInvoke, meta, []byte("event"))
+		want := map[string]any{"eventType": "INVOKE", "deadlineMs": 12.0, "requestId": id,
+			"invokedFunctionArn": "arn",
+			"tracing":            map[string]any{"type": "X-Amzn-Trace-Id", "value": "Root=1"}}
+		if event := a.event(); !reflect.DeepEqual(event, want) {
+			t.Error(event)
+		}
+		if _, _, body := c.answer(); body != "event" {
+			t.Error(body)
+		}
+		c.post("runtime/invocation/"+id+"/response", "", "answer")
+		if meta, payload, _ := p.until(kindResult); meta["requestId"] != id || string(payload) != "answer" {
+			t.Error(meta)
+		}
+		if id == "one" { // either may be the last
+			c.get(next)
+			a.next()
+		} else {
+			a.next()
+			c.get(next)
+		}
+		if meta, _, _ := p.until(kindDone); meta["requestId"] != id || meta["durationMs"].(float64) <= 0 {
+			t.Error(meta)
+		}
+	}
+}
+
+func TestARuntimeThatDiesLeavesExtensionsTheirTime(t *testing.T) {
+	withExtensions(t, map[string]string{"a": idle})
+	p := newPeer(t, func(config *configureMeta) {
+		extended(config)
+		config.Command = []string{"sh", "-c", "read line < /proc/self/fd/0; exit 3"}
+	})
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	before := time.Now()
+	a := p.register("a", `["SHUTDOWN"]`)
+	a.next()
+	event := a.event()
+	deadline := int64(event["deadlineMs"].(float64))
+	if event["eventType"] != "SHUTDOWN" || event["shutdownReason"] != "FAILURE" ||
+		deadline < unixMs(before)+2000 || deadline > unixMs(time.Now())+2000 {
+		t.Error(event)
+	}
+	_ = a.conn.Close()
+	states, meta := p.states(kindExited)
+	p.sees(states, extensionMeta{"a", "Registered", []string{"SHUTDOWN"}, ""})
+	if meta["cause"] != "exit" || meta["description"] != "exit status 3" {
+		t.Error(meta)
+	}
+}
