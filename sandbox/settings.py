@@ -91,6 +91,22 @@ class Settings:
     account_concurrency: int = _setting(
         1000, "calls that one account may have running at once in a region"
     )
+    account_functions: int = _setting(0, "functions that one account may have; 0: no limit")
+    account_code_bytes: int = _setting(
+        322_122_547_200, "bytes of packages that one account may have, of functions and layers"
+    )
+    account_queued_events: int = _setting(
+        0, "events of one account that have not ended; what comes on top gets 429; 0: no limit"
+    )
+    account_memory: int = _setting(
+        0, "MiB of memory of the functions that one account may have running at once; 0: no limit"
+    )
+    audit: bool = _setting(
+        False,
+        "`true`: `audit.log` in the state directory has every request, also with `FNBOX_IAM=off`; "
+        "with `audit` and `enforce` it always has",
+    )
+    audit_bytes: int = _setting(64 * 2**20, "bytes of audit log kept; the oldest go first")
     max_environments: int = _setting(
         _default_max_environments,
         "environments at most, busy and idle; by default one for each 100 MiB of memory",

@@ -35,6 +35,7 @@ from sandbox.catalog.preconditions import (
 )
 from sandbox.catalog.records import Alias, Code, Function, Version
 from sandbox.catalog.reservations import kept, reserving
+from sandbox.catalog.room import Room, size_of
 from sandbox.catalog.snapshot import Snapshot
 from sandbox.clock import Clock
 from sandbox.errors import CallerError, Conflict, NotFound
@@ -63,9 +64,11 @@ class Catalog:
         self._callbacks: tuple[Callable[[FunctionKey], None], ...] = ()
         self._snapshot = Snapshot.of(*database.transaction(storage.load))
         self._packages: Counter[str] = Counter()
+        self.room = Room()
         for function in self._snapshot.functions.values():
             self._packages.update(_packages(function))
-        self.layers = Layers(database, code, clock, self._packages, self._writing)
+            self.room.add(*function.key[:2], size_of(function))
+        self.layers = Layers(database, code, clock, self._packages, self.room, self._writing)
         code.collect(self._packages)
 
     @classmethod
@@ -129,6 +132,9 @@ class Catalog:
         if function is None:
             raise not_found(key)
         return function
+
+    def find(self, key: FunctionKey) -> Function | None:
+        return self._snapshot.functions.get(key)
 
     def functions(self, account: str, region: str) -> list[Function]:
         """Sorted by name."""
@@ -444,8 +450,11 @@ class Catalog:
             new = change(old)
             if new is old:
                 return new
+            growth = size_of(old).grown_to(size_of(new))
+            self.room.check(key.account, growth)
             self.database.transaction(partial(storage.save, key=key, old=old, new=new))
             self._snapshot = self._snapshot.replaced(key, new)
+            self.room.add(key.account, key.region, growth)
             dropped = recount(self._packages, _packages(old), _packages(new))
         for callback in self._callbacks:
             callback(key)
