@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from sandbox.access import AccessStore, Authentication, Sessions
+from sandbox.access.secret import instance_secret
 from sandbox.api.app import create_app
 from sandbox.api.services import Services
 from sandbox.aws.clients import AwsClients
@@ -50,6 +52,16 @@ class ControlPlane:
         clock = SystemClock()
         state_dir = settings.state_dir
         self.catalog = Catalog.open(state_dir, clock=clock)
+        secret = instance_secret(state_dir)
+        sessions = Sessions(secret, clock)
+        authentication = Authentication(
+            mode=settings.iam,
+            store=AccessStore(self.catalog.database, secret, clock, settings.account),
+            sessions=sessions,
+            secret=secret,
+            clock=clock,
+            own_account=settings.account,
+        )
         self.logs = LogStore(state_dir / "logs", clock, settings.log_bytes)
         self._scheduler = Scheduler(clock)
         engine = DockerEngine(
@@ -76,6 +88,7 @@ class ControlPlane:
             settings=settings,
             clock=clock,
             buildable=RUNTIMES,
+            sessions=sessions,
         )
         self.pool = EnvironmentPool(
             launcher,
@@ -158,6 +171,7 @@ class ControlPlane:
             Services(
                 settings=settings,
                 clock=clock,
+                authentication=authentication,
                 catalog=self.catalog,
                 service=self.service,
                 logs=self.logs,

@@ -60,9 +60,11 @@ class Settings:
     region: str = _setting("us-east-1", "region of callers whose request names none")
     iam: str = _setting(
         "off",
-        "`enforce`: a function URL of AuthType NONE answers only whom a policy allows, as on AWS; "
-        "`off`: everybody. One of AWS_IAM always asks the policy",
-        choices=("off", "enforce"),
+        "whether callers are verified. `off`: whoever says an access key is believed; `enforce`: "
+        "who is not signed with a key that `fnbox keys` made, or a function's own, is refused, and "
+        "a function URL of AuthType NONE answers only whom a policy allows; `audit`: all is "
+        "verified and nobody is refused",
+        choices=("off", "audit", "enforce"),
     )
     url_domain: str = _setting(
         "",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from sandbox.access import INSIDE
 from sandbox.api import (
     account,
     aliases,
@@ -27,7 +28,7 @@ from sandbox.api import (
     tags,
     versions,
 )
-from sandbox.api.context import new_request_id, read_context, read_request_id
+from sandbox.api.context import new_request_id, read_context, read_request_id, verified
 from sandbox.api.errors import (
     NotImplementedOperation,
     Reply,
@@ -129,9 +130,12 @@ class Dispatch:
         if implementation is None:
             raise NotImplementedOperation(f"fnbox does not implement lambda:{operation.name}.")
         body = read_body(environ, operation)
+        context = read_context(environ, request_id, self._services.settings)
+        authentication = self._services.authentication
+        if authentication.verifies or INSIDE in environ:
+            context = verified(authentication, context, body, "lambda")
         members = operation.parse(labels, query, environ, body)
         operation.validate(members)
-        context = read_context(environ, request_id, self._services.settings)
         result = implementation(Call(self._services, context, headers), members)
         status, modelled, answer = operation.write(result)
         if isinstance(answer, bytes) and (status == 200 or answer):

@@ -17,6 +17,7 @@ from botocore.config import Config
 from flask import Flask
 from werkzeug.test import Client, TestResponse
 
+from sandbox.access import Authentication
 from sandbox.api import Services, create_app
 from sandbox.aws.clients import AwsClients
 from sandbox.aws.companion import Connect
@@ -30,6 +31,7 @@ from sandbox.names import FunctionKey, FunctionReference
 from sandbox.queue import DeadEvents, EventQueue, Outbox
 from sandbox.settings import Settings
 from sandbox.traces.store import Traces
+from tests.support.access import make_authentication
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -106,6 +108,7 @@ class Api:
     """By function and qualifier; nothing where none is told."""
     missing: set[str] = field(default_factory=set)
     """Runtimes without an image."""
+    authentication: Authentication | None = None
 
     @property
     def client(self) -> Client:
@@ -228,9 +231,12 @@ def open_api(
         if runtime in missing:
             raise ImageMissing(f"the image of {runtime} is missing: build it")
 
+    told = Settings(state_dir=folder, **settings)
+    authentication = make_authentication(catalog.database, clock, told)
     services = Services(
-        settings=Settings(state_dir=folder, **settings),
+        settings=told,
         clock=clock,
+        authentication=authentication,
         catalog=catalog,
         service=service,
         logs=None,  # CloudWatch Logs has tests of its own
@@ -245,7 +251,7 @@ def open_api(
         companion=companion,
     )
     parts = (catalog, service, clock, events, outbox)
-    return Api(create_app(services), *parts, waiting, images, provided, missing)
+    return Api(create_app(services), *parts, waiting, images, provided, missing, authentication)
 
 
 def zip_bytes(files: Mapping[str, str] | None = None) -> bytes:
