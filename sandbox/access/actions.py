@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sandbox.access.decisions import ANYTHING, Ask
 from sandbox.catalog.conditions import Value
 from sandbox.catalog.layers import parse_layer, parse_layer_version
-from sandbox.errors import AccessDenied, NotFound
+from sandbox.errors import NotFound
 from sandbox.names import FunctionReference, function_of_arn, parse_reference
 
 Members = Mapping[str, Any]
@@ -239,13 +239,17 @@ def _pass_role(members: Members, where: Where, ask: Ask) -> Iterator[Ask]:
     role: str | None = members.get("Role")
     if role is None:
         return
-    if role.split(":")[4:5] != [ask.account]:
-        raise AccessDenied("Cross-account pass role is not allowed.")
-    keys = {
-        "iam:PassedToService": "lambda.amazonaws.com",
-        "iam:AssociatedResourceArn": ask.resource,
-    }
-    yield Ask("iam:PassRole", role, ask.account, keys=keys)
+    own = role.split(":")[4:5] == [ask.account]
+    yield Ask(
+        "iam:PassRole",
+        role,
+        ask.account,
+        keys={
+            "iam:PassedToService": "lambda.amazonaws.com",
+            "iam:AssociatedResourceArn": ask.resource,
+        },
+        refused="" if own else "Cross-account pass role is not allowed.",
+    )
 
 
 def _use_layers(members: Members, where: Where, ask: Ask) -> Iterator[Ask]:

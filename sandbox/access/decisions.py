@@ -50,6 +50,8 @@ class Ask(NamedTuple):
     """What may have a policy and tags."""
     keys: Context = MappingProxyType({})
     """Condition keys of this action, beside those that every request has."""
+    refused: str = ""
+    """Why nobody may, whoever asks."""
 
 
 class Decision(NamedTuple):
@@ -60,10 +62,12 @@ class Decision(NamedTuple):
 
 def decide(principal: Principal, ask: Ask, policy: Document | None, context: Context) -> Decision:
     """`policy` is the resource's own; `context` holds the request's condition keys."""
+    if ask.refused:
+        return Decision(False, ask.refused)
     if principal.kind == "administrator":
         return Decision(True, "administrator")
     if principal.failure is not None:
-        return Decision(False, f"because of its signature: {principal.failure}")
+        return Decision(False, str(principal.failure))
     keys = {**context, **principal_keys(principal), **ask.keys}
     keys["aws:ResourceAccount"] = ask.account
     action, resource = ask.action, ask.resource
@@ -123,6 +127,8 @@ def principal_keys(principal: Principal) -> dict[str, str]:
 
 def denied(principal: Principal, ask: Ask, reason: str) -> AccessDenied:
     """The error, in AWS's words."""
+    if ask.refused:
+        return AccessDenied(ask.refused)
     caller = "anonymous" if principal.kind == "anonymous" else principal.arn
     return AccessDenied(
         f"User: {caller} is not authorized to perform: {ask.action} "

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sandbox.access import Authentication
+from sandbox.access.limits import AccountLimits
+from sandbox.api.authorization import Authorization
 from sandbox.api.context import RequestContext
 from sandbox.aws.clients import AwsClients
 from sandbox.aws.companion import Connect
@@ -47,6 +49,8 @@ class Services:
     settings: Settings
     clock: Clock
     authentication: Authentication
+    authorization: Authorization
+    limits: AccountLimits
     catalog: Catalog
     service: Invoking
     logs: LogStore

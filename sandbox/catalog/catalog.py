@@ -35,7 +35,7 @@ from sandbox.catalog.preconditions import (
 )
 from sandbox.catalog.records import Alias, Code, Function, Version
 from sandbox.catalog.reservations import kept, reserving
-from sandbox.catalog.room import Room, size_of
+from sandbox.catalog.room import Room, packages_of, size_of
 from sandbox.catalog.snapshot import Snapshot
 from sandbox.clock import Clock
 from sandbox.errors import CallerError, Conflict, NotFound
@@ -66,7 +66,7 @@ class Catalog:
         self._packages: Counter[str] = Counter()
         self.room = Room()
         for function in self._snapshot.functions.values():
-            self._packages.update(_packages(function))
+            self._packages.update(packages_of(function))
             self.room.add(*function.key[:2], size_of(function))
         self.layers = Layers(database, code, clock, self._packages, self.room, self._writing)
         code.collect(self._packages)
@@ -455,7 +455,7 @@ class Catalog:
             self.database.transaction(partial(storage.save, key=key, old=old, new=new))
             self._snapshot = self._snapshot.replaced(key, new)
             self.room.add(key.account, key.region, growth)
-            dropped = recount(self._packages, _packages(old), _packages(new))
+            dropped = recount(self._packages, packages_of(old), packages_of(new))
         for callback in self._callbacks:
             callback(key)
         if dropped:
@@ -492,12 +492,3 @@ def _with_latest(function: Function, latest: Version) -> Function:
 def _with_alias(function: Function, alias: Alias) -> Function:
     aliases = {**function.aliases, alias.name: alias}
     return replace(function, aliases=dict(sorted(aliases.items())))
-
-
-def _packages(function: Function | None) -> Counter[str]:
-    """How often each package is in use by a function, by SHA-256."""
-    if function is None:
-        return Counter()
-    versions = [*function.versions.values(), *([function.former] if function.former else [])]
-    used = [part for version in versions for part in (version.code, version.layers) if part]
-    return Counter(part.sha256 for part in used)

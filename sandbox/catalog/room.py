@@ -82,3 +82,12 @@ def size_of(function: Function | None) -> Size:
 
 def bytes_of(packages: Iterable[Code | None]) -> int:
     return sum(package.size for package in packages if package is not None)
+
+
+def packages_of(function: Function | None) -> Counter[str]:
+    """How often each package is in use by a function, by SHA-256."""
+    if function is None:
+        return Counter()
+    versions = [*function.versions.values(), *([function.former] if function.former else [])]
+    used = [part for version in versions for part in (version.code, version.layers) if part]
+    return Counter(part.sha256 for part in used)

@@ -135,9 +135,9 @@ def new_row(invocation: Invocation, now: float) -> dict[str, Any]:
 
 
 def _insert_within(connection: Connection, row: dict[str, Any], most: int | None) -> None:
-    if most is not None:
-        if (connection.scalar(_OF_ACCOUNT, {"whose": row["account"]}) or 0) >= most:
-            raise TooManyRequests("CallerRateLimitExceeded")
+    whose = {"whose": row["account"]}
+    if most is not None and (connection.scalar(_OF_ACCOUNT, whose) or 0) >= most:
+        raise TooManyRequests("CallerRateLimitExceeded")
     insert(connection, row)
 
 

@@ -18,7 +18,10 @@ from flask import Flask
 from werkzeug.test import Client, TestResponse
 
 from sandbox.access import Authentication
+from sandbox.access.audit import Entry
+from sandbox.access.limits import AccountLimits
 from sandbox.api import Services, create_app
+from sandbox.api.authorization import Authorization
 from sandbox.aws.clients import AwsClients
 from sandbox.aws.companion import Connect
 from sandbox.catalog import Catalog
@@ -109,6 +112,8 @@ class Api:
     missing: set[str] = field(default_factory=set)
     """Runtimes without an image."""
     authentication: Authentication | None = None
+    noted: list[Entry] = field(default_factory=list)
+    """The entries of the audit log."""
 
     @property
     def client(self) -> Client:
@@ -233,10 +238,16 @@ def open_api(
 
     told = Settings(state_dir=folder, **settings)
     authentication = make_authentication(catalog.database, clock, told)
+    limits = AccountLimits.of(told, authentication.store)
+    catalog.room.limit(limits)
+    noted: list[Entry] = []
+    note = noted.append if told.audit or authentication.verifies else None
     services = Services(
         settings=told,
         clock=clock,
         authentication=authentication,
+        authorization=Authorization(authentication, catalog, clock, note),
+        limits=limits,
         catalog=catalog,
         service=service,
         logs=None,  # CloudWatch Logs has tests of its own
@@ -251,7 +262,9 @@ def open_api(
         companion=companion,
     )
     parts = (catalog, service, clock, events, outbox)
-    return Api(create_app(services), *parts, waiting, images, provided, missing, authentication)
+    return Api(
+        create_app(services), *parts, waiting, images, provided, missing, authentication, noted
+    )
 
 
 def zip_bytes(files: Mapping[str, str] | None = None) -> bytes:

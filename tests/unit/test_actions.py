@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from sandbox.access.actions import LAMBDA, Where, asks, log_ask
+from sandbox.access.decisions import decide, denied
+from sandbox.access.principals import Principal
 from sandbox.api.logs import OPERATIONS as LOGS
 from sandbox.api.model import load
-from sandbox.errors import AccessDenied
 
 OWN, OTHER = "111111111111", "222222222222"
 WHERE = Where(OWN, "us-east-1")
@@ -111,9 +112,13 @@ def test_an_update_without_a_role_passes_none() -> None:
 
 
 def test_a_role_of_another_account_is_nobodys_to_pass() -> None:
-    with pytest.raises(AccessDenied) as caught:
-        asked("CreateFunction", FunctionName="f", Role=ROLE.replace(OWN, OTHER), Code={})
-    assert str(caught.value) == "Cross-account pass role is not allowed."
+    members = {"FunctionName": "f", "Role": ROLE.replace(OWN, OTHER), "Code": {}}
+    _, passed = asks("CreateFunction", members, WHERE)
+    administrator = Principal(OWN, f"arn:aws:iam::{OWN}:root", "administrator")
+    decision = decide(administrator, passed, None, {})
+    assert not decision.allowed
+    error = denied(administrator, passed, decision.reason)
+    assert str(error) == "Cross-account pass role is not allowed."
 
 
 @pytest.mark.parametrize(
