@@ -111,7 +111,13 @@ def verified(
 
     Raises AuthenticationError.
     """
+    if not authentication.needed(context.environ):
+        return context
     principal = authentication.authenticate(context.environ, body, service, context.account)
+    return of_principal(context, principal)
+
+
+def of_principal(context: RequestContext, principal: Principal) -> RequestContext:
     return replace(context, principal=principal, account=principal.account, caller=principal.arn)
 
 

@@ -104,6 +104,7 @@ class Api:
     clock: FakeClock
     events: EventQueue
     outbox: Outbox
+    authentication: Authentication
     waiting: list[tuple[FunctionKey, str]] = field(default_factory=list)
     """Versions that wait for `settle`."""
     images: dict[str, str] = field(default_factory=dict)
@@ -111,7 +112,6 @@ class Api:
     """By function and qualifier; nothing where none is told."""
     missing: set[str] = field(default_factory=set)
     """Runtimes without an image."""
-    authentication: Authentication | None = None
     noted: list[Entry] = field(default_factory=list)
     """The entries of the audit log."""
 
@@ -171,8 +171,12 @@ class Api:
             self.catalog.activate(*self.waiting.pop(0))
 
     def boto(self, region: str = REGION, access_key: str = "test") -> Any:
-        """A boto3 client whose requests go to this app, without a socket."""
-        client = _client(region, access_key)
+        """A boto3 client whose requests go to this app, without a socket; of the account's root
+        user, where it has to be verified."""
+        keys: tuple[str, ...] = (access_key, "test")
+        if self.authentication.mode == "enforce":
+            keys = self.authentication.sessions.issue(ACCOUNT, None, "test")[:3]
+        client = _client(region, *keys)
         client.meta.events.unregister("before-send.lambda.*", unique_id="app")
         client.meta.events.register("before-send.lambda.*", self._send, unique_id="app")
         return client
@@ -191,14 +195,15 @@ class Api:
 
 
 @cache
-def _client(region: str, access_key: str) -> Any:
+def _client(region: str, access_key: str, secret_key: str, token: str | None = None) -> Any:
     """Shared by all tests: to make one takes longer than most of them."""
     return boto3.session.Session().client(
         "lambda",
         region_name=region,
         endpoint_url="http://lambda.test",
         aws_access_key_id=access_key,
-        aws_secret_access_key="test",
+        aws_secret_access_key=secret_key,
+        aws_session_token=token,
         config=Config(retries={"total_max_attempts": 1}),
     )
 
@@ -261,10 +266,8 @@ def open_api(
         clients=clients or AwsClients({}),
         companion=companion,
     )
-    parts = (catalog, service, clock, events, outbox)
-    return Api(
-        create_app(services), *parts, waiting, images, provided, missing, authentication, noted
-    )
+    parts = (catalog, service, clock, events, outbox, authentication)
+    return Api(create_app(services), *parts, waiting, images, provided, missing, noted)
 
 
 def zip_bytes(files: Mapping[str, str] | None = None) -> bytes:

@@ -25,9 +25,7 @@ def open_the_clock(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def store(api: Api) -> AccessStore:
-    assert api.authentication is not None
-    found: AccessStore = api.authentication.store
-    return found
+    return api.authentication.store
 
 
 def root(api: Api, account: str = OWN) -> tuple[str, str]:
@@ -62,7 +60,6 @@ def deny(action: str, resource: str = "*", **more: Any) -> dict[str, Any]:
 
 def session(api: Api, role: str, account: str = OWN) -> tuple[str, str, str]:
     """What a function with this role finds in its environment."""
-    assert api.authentication is not None
     made: Credentials = api.authentication.sessions.issue(account, role, "f")
     variables = made.variables()
     return (
