@@ -5,7 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from sandbox.access import AccessStore, Authentication, Sessions, audit
+from sandbox.access.audit import AuditLog
+from sandbox.access.limits import AccountLimits
+from sandbox.access.secret import instance_secret
 from sandbox.api.app import create_app
+from sandbox.api.authorization import Authorization
 from sandbox.api.services import Services
 from sandbox.aws.clients import AwsClients
 from sandbox.aws.companion import Companion
@@ -50,6 +55,24 @@ class ControlPlane:
         clock = SystemClock()
         state_dir = settings.state_dir
         self.catalog = Catalog.open(state_dir, clock=clock)
+        secret = instance_secret(state_dir)
+        sessions = Sessions(secret, clock)
+        accounts = AccessStore(self.catalog.database, secret, clock, settings.account)
+        limits = AccountLimits.of(settings, accounts)
+        self.catalog.room.limit(limits)
+        authentication = Authentication(
+            mode=settings.iam,
+            store=accounts,
+            sessions=sessions,
+            secret=secret,
+            clock=clock,
+            own_account=settings.account,
+        )
+        self._audit: AuditLog | None = None
+        if settings.audit or authentication.verifies:
+            self._audit = AuditLog(state_dir / audit.NAME, settings.audit_bytes)
+        note = self._audit.note if self._audit else None
+        authorization = Authorization(authentication, self.catalog, clock, note)
         self.logs = LogStore(state_dir / "logs", clock, settings.log_bytes)
         self._scheduler = Scheduler(clock)
         engine = DockerEngine(
@@ -76,6 +99,7 @@ class ControlPlane:
             settings=settings,
             clock=clock,
             buildable=RUNTIMES,
+            sessions=sessions,
         )
         self.pool = EnvironmentPool(
             launcher,
@@ -103,10 +127,10 @@ class ControlPlane:
         )
         metrics.gauge("fnbox_traces", "Traces that are kept", lambda: len(traces))
         database = self.catalog.database
-        events = EventQueue(database, clock)
+        events = EventQueue(database, clock, limits.queued_events)
         outbox = Outbox(database, clock)
-        limits = Size(settings.dead_events, settings.dead_event_bytes)
-        outbox.on_burial(Burial(database, metrics, limits).buried)
+        most_dead = Size(settings.dead_events, settings.dead_event_bytes)
+        outbox.on_burial(Burial(database, metrics, most_dead).buried)
         dead_events = DeadEvents(database, clock, events, outbox)
         self.service = InvokeService(
             catalog=self.catalog,
@@ -115,7 +139,7 @@ class ControlPlane:
             metrics=metrics,
             traces=traces,
             wait_timeout=settings.wait_timeout,
-            account_concurrency=settings.account_concurrency,
+            limits=limits,
         )
         provisioning = Provisioning(self.catalog, self.pool)
         self.service.activate_unsettled()
@@ -158,6 +182,9 @@ class ControlPlane:
             Services(
                 settings=settings,
                 clock=clock,
+                authentication=authentication,
+                authorization=authorization,
+                limits=limits,
                 catalog=self.catalog,
                 service=self.service,
                 logs=self.logs,
@@ -189,6 +216,8 @@ class ControlPlane:
         if self._export is not None:
             self._export.close()
         self.logs.close()
+        if self._audit is not None:
+            self._audit.close()
         self.catalog.close()
 
 

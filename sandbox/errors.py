@@ -66,6 +66,18 @@ class PolicyTooLong(CallerError):
     code = "PolicyLengthExceededException"
 
 
+class CodeStorageExceeded(CallerError):
+    """The packages of an account are as large together as they may be."""
+
+    code = "CodeStorageExceededException"
+
+
+class QuotaExceeded(CallerError):
+    """An account has as much of something as it may."""
+
+    code = "ServiceQuotaExceededException"
+
+
 class RequestTooLarge(CallerError):
     code = "RequestEntityTooLargeException"
 

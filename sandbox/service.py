@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+from sandbox.access.limits import AccountLimits
 from sandbox.catalog.catalog import Catalog
 from sandbox.catalog.records import Version
 from sandbox.catalog.reservations import provisioned_total
@@ -70,7 +71,7 @@ class InvokeService:
         metrics: Metrics,
         traces: Traces,
         wait_timeout: float,
-        account_concurrency: int,
+        limits: AccountLimits,
     ) -> None:
         self._catalog = catalog
         self._pool = pool
@@ -78,10 +79,12 @@ class InvokeService:
         self._metrics = metrics
         self._traces = traces
         self._wait_timeout = wait_timeout
-        self._account_concurrency = account_concurrency
+        self._limits = limits
         self._running: Counter[FunctionKey] = Counter()
         self._sharing: Counter[tuple[str, str]] = Counter()
         """Calls of functions that reserve nothing, by account and region."""
+        self._memory: Counter[str] = Counter()
+        """MiB of the functions that run, by account."""
         self._settled = threading.Condition()
         catalog.on_change(self._changed)
 
@@ -111,7 +114,7 @@ class InvokeService:
 
     def _run(self, invocation: Invocation) -> Outcome:
         version = self._active(invocation.reference, invocation.tenant_id)
-        shares = self._admit(invocation)
+        shares = self._admit(invocation, version.memory_size)
         try:
             invocation.trace.version = version.version
             invocation.trace.routed = self._traces.now()
@@ -127,7 +130,7 @@ class InvokeService:
                     release_settled(self._pool, environment)
             return outcome
         finally:
-            self._dismiss(invocation.reference.key, shares)
+            self._dismiss(invocation.reference.key, shares, version.memory_size)
 
     def stream(self, invocation: Invocation) -> ResponseStream:
         """Run an invocation, in the background; returns once its response begins, or ends.
@@ -219,15 +222,18 @@ class InvokeService:
             raise CallerError(_TENANT_MISSING if tenant_id is None else _TENANT_TOO_MANY)
         return version
 
-    def _admit(self, invocation: Invocation) -> bool:
-        """Count a call, within what its function has reserved; else within what it has
-        provisioned, or what nobody keeps of its account's concurrency, which all other functions
-        share: then True. Raises TooManyRequests, and RecursiveInvocation for once too often in
-        a chain."""
+    def _admit(self, invocation: Invocation, memory_mib: int) -> bool:
+        """Count a call, within its account's memory and what its function has reserved; else
+        within what it has provisioned, or what nobody keeps of its account's concurrency, which
+        all other functions share: then True. Raises TooManyRequests, and RecursiveInvocation for
+        once too often in a chain."""
         running, key = self._running, invocation.reference.key
         function = self._catalog.function(key)
         if runs_before(invocation.trace_id) >= RUNS and function.recursive_loop != "Allow":
             raise RecursiveInvocation(_RECURSIVE)
+        memory, most = self._memory, self._limits.memory_mib(key.account)
+        if most is not None and memory[key.account] + memory_mib > most:
+            raise TooManyRequests("ConcurrentInvocationLimitExceeded")
         reserved = function.reserved_concurrency
         shares = False
         if reserved is not None:
@@ -236,13 +242,16 @@ class InvokeService:
         elif not function.provisioned or running[key] >= provisioned_total(function):
             shares = True
             sharing, place = self._sharing, key[:2]
-            if sharing[place] >= self._account_concurrency - self._catalog.reserved(*place):
+            most = self._limits.concurrency(key.account)
+            if sharing[place] >= most - self._catalog.reserved(*place):
                 raise TooManyRequests("ConcurrentInvocationLimitExceeded")
             sharing[place] += 1
         running[key] += 1
+        memory[key.account] += memory_mib
         return shares  # to the end, whatever is reserved meanwhile
 
-    def _dismiss(self, key: FunctionKey, shares: bool) -> None:
+    def _dismiss(self, key: FunctionKey, shares: bool, memory_mib: int) -> None:
+        self._memory[key.account] -= memory_mib
         if shares:
             self._sharing[key[:2]] -= 1
         running = self._running

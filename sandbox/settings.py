@@ -60,9 +60,11 @@ class Settings:
     region: str = _setting("us-east-1", "region of callers whose request names none")
     iam: str = _setting(
         "off",
-        "`enforce`: a function URL of AuthType NONE answers only whom a policy allows, as on AWS; "
-        "`off`: everybody. One of AWS_IAM always asks the policy",
-        choices=("off", "enforce"),
+        "whether callers are verified. `off`: whoever says an access key is believed; `enforce`: "
+        "who is not signed with a key that `fnbox keys` made, or a function's own, is refused, and "
+        "a function URL of AuthType NONE answers only whom a policy allows; `audit`: all is "
+        "verified and nobody is refused",
+        choices=("off", "audit", "enforce"),
     )
     url_domain: str = _setting(
         "",
@@ -91,6 +93,22 @@ class Settings:
     account_concurrency: int = _setting(
         1000, "calls that one account may have running at once in a region"
     )
+    account_functions: int = _setting(0, "functions that one account may have; 0: no limit")
+    account_code_bytes: int = _setting(
+        322_122_547_200, "bytes of packages that one account may have, of functions and layers"
+    )
+    account_queued_events: int = _setting(
+        0, "events of one account that have not ended; what comes on top gets 429; 0: no limit"
+    )
+    account_memory: int = _setting(
+        0, "MiB of memory of the functions that one account may have running at once; 0: no limit"
+    )
+    audit: bool = _setting(
+        False,
+        "`true`: `audit.log` in the state directory has every request, also with `FNBOX_IAM=off`; "
+        "with `audit` and `enforce` it always has",
+    )
+    audit_bytes: int = _setting(64 * 2**20, "bytes of audit log kept; the oldest go first")
     max_environments: int = _setting(
         _default_max_environments,
         "environments at most, busy and idle; by default one for each 100 MiB of memory",

@@ -6,7 +6,6 @@ from typing import Any
 
 from sandbox.api.services import Call, Implementation
 
-TOTAL_CODE_BYTES = 322_122_547_200
 UNZIPPED_BYTES = 262_144_000
 ZIPPED_BYTES = 52_428_800
 
@@ -14,28 +13,18 @@ ZIPPED_BYTES = 52_428_800
 def get_account_settings(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """Of the caller's account in the caller's region."""
     account, region = call.context.account, call.context.region
-    functions = call.services.catalog.functions(account, region)
-    layers = call.services.catalog.layers.layers(account, region)
-    concurrency = call.services.settings.account_concurrency
+    used = call.services.catalog.room.of(account, region)
+    concurrency = call.services.limits.concurrency(account)
     reserved = call.services.catalog.reserved(account, region)
     return {
         "AccountLimit": {
-            "TotalCodeSize": TOTAL_CODE_BYTES,
+            "TotalCodeSize": call.services.limits.code_storage_bytes(account),
             "CodeSizeUnzipped": UNZIPPED_BYTES,
             "CodeSizeZipped": ZIPPED_BYTES,
             "ConcurrentExecutions": concurrency,
             "UnreservedConcurrentExecutions": concurrency - reserved,
         },
-        "AccountUsage": {
-            "TotalCodeSize": sum(
-                version.code.size
-                for function in functions
-                for version in function.versions.values()
-                if version.code is not None
-            )
-            + sum(version.code.size for layer in layers for version in layer.versions.values()),
-            "FunctionCount": len(functions),
-        },
+        "AccountUsage": {"TotalCodeSize": used.code_bytes, "FunctionCount": used.functions},
     }
 
 

@@ -25,6 +25,7 @@ from flask import Flask, Response, jsonify, request, send_file
 from werkzeug.exceptions import HTTPException
 
 import sandbox
+from sandbox.api.access import access_blueprint
 from sandbox.api.context import RECEIVED
 from sandbox.api.dispatch import Dispatch, Found, request_target
 from sandbox.api.elsewhere import destination
@@ -34,6 +35,7 @@ from sandbox.api.functions import CODE_PATH
 from sandbox.api.invoke import OPERATIONS as INVOKE
 from sandbox.api.logs import logs_blueprint
 from sandbox.api.model import load
+from sandbox.api.pages import ask_who_calls
 from sandbox.api.passing_on import PassingOn
 from sandbox.api.services import Services
 from sandbox.api.traces import traces_blueprint
@@ -54,7 +56,8 @@ _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in H
 def create_app(services: Services) -> Flask:
     """The WSGI application. Reads and compiles the service model: about 10 ms."""
     dispatch = Dispatch(load(), services)
-    others = PassingOn(services.settings, services.companion)
+    authentication = services.authentication
+    others = PassingOn(services.settings, services.companion, authentication)
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
@@ -78,6 +81,8 @@ def create_app(services: Services) -> Flask:
             return lambda_api()
         return send_file(path, mimetype="application/zip", download_name=f"{name}.zip")
 
+    ask_who_calls(app, authentication, services.settings)
+    app.register_blueprint(access_blueprint(authentication.store))
     # before the catch-all, which would take its `POST /`
     app.register_blueprint(logs_blueprint(services.logs, services.settings))
     app.register_blueprint(events_blueprint(services.dead_events, services.settings))

@@ -41,7 +41,8 @@ def put_provisioned_concurrency_config(call: Call, members: dict[str, Any]) -> d
     """Its environments start in the background: until they are there it is IN_PROGRESS."""
     wanted: int = members["ProvisionedConcurrentExecutions"]
     function, qualifier = _published(call, members, refusal=provisioned.unpublished())
-    now, account = call.services.clock.wall(), call.services.settings.account_concurrency
+    account = call.services.limits.concurrency(function.key.account)
+    now = call.services.clock.wall()
 
     def put(function: Function, others: int) -> Function:
         return provisioned.put(function, qualifier, wanted, now=now, account=account, others=others)

@@ -1,18 +1,23 @@
-"""Who calls and from where, as the request says: nothing is verified here."""
+"""Who calls and from where, as the request says: to verify it is `sandbox.access`'s part."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from sandbox.access.key_ids import account_of
+from sandbox.access.principals import Principal, believed
 from sandbox.errors import InvalidRequestContent
 from sandbox.identifiers import new_uuid, random_hex
 from sandbox.settings import Settings
+
+if TYPE_CHECKING:
+    from sandbox.access import Authentication
 
 _CREDENTIAL = re.compile(
     # SigV4A's scope has no region
@@ -33,7 +38,8 @@ class RequestContext:
     """What holds for a request whatever its operation."""
 
     account: str
-    """The access key when that is 12 digits, else the instance's."""
+    """The principal's; of one who is believed, the access key when that is 12 digits, the account
+    of a key that fnbox made, else the instance's."""
     region: str
     request_id: str
     caller: str
@@ -42,6 +48,8 @@ class RequestContext:
     """Where the caller reached this instance, for links in answers; no slash at the end."""
     environ: Mapping[str, Any]
     """The WSGI environment."""
+    principal: Principal
+    """Who calls; believed, where nothing was verified."""
 
 
 def new_request_id() -> str:
@@ -63,8 +71,16 @@ def read_request_id(environ: Mapping[str, Any]) -> str:
     return given
 
 
-def read_context(environ: Mapping[str, Any], request_id: str, settings: Settings) -> RequestContext:
-    """Account and region out of the SigV4 credential, in the header or a presigned query."""
+def read_context(
+    environ: Mapping[str, Any],
+    request_id: str,
+    settings: Settings,
+    principal: Principal | None = None,
+) -> RequestContext:
+    """Account and region out of the SigV4 credential, in the header or a presigned query.
+
+    The account is that of `principal`, when there is one.
+    """
     credential = environ.get("HTTP_AUTHORIZATION", "")
     if not credential:
         query = environ.get("QUERY_STRING", "")
@@ -73,16 +89,36 @@ def read_context(environ: Mapping[str, Any], request_id: str, settings: Settings
     # A signature differs each time, what it stands behind does not.
     scope = credential.rpartition("Credential=")[2].partition(",")[0]
     account, region = _read_scope(scope) if scope else (None, None)
-    account, region = account or settings.account, region or settings.region
+    if principal is None:
+        principal = believed(account or settings.account)
+    region = region or settings.region
     host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
     return RequestContext(
-        account=account,
+        account=principal.account,
         region=region,
         request_id=request_id,
-        caller=f"arn:aws:iam::{account}:root",
+        caller=principal.arn,
         base_url=f"{environ.get('wsgi.url_scheme', 'http')}://{host}",
         environ=environ,
+        principal=principal,
     )
+
+
+def verified(
+    authentication: Authentication, context: RequestContext, body: bytes, service: str
+) -> RequestContext:
+    """The context of a request whose sender is verified as far as `FNBOX_IAM` says.
+
+    Raises AuthenticationError.
+    """
+    if not authentication.needed(context.environ):
+        return context
+    principal = authentication.authenticate(context.environ, body, service, context.account)
+    return of_principal(context, principal)
+
+
+def of_principal(context: RequestContext, principal: Principal) -> RequestContext:
+    return replace(context, principal=principal, account=principal.account, caller=principal.arn)
 
 
 @lru_cache(256)
@@ -91,7 +127,7 @@ def _read_scope(scope: str) -> tuple[str | None, str | None]:
     found = _CREDENTIAL.search(scope)
     if found is None:
         return None, None
-    account = found["key"] if _ACCOUNT.fullmatch(found["key"]) else None
+    account = found["key"] if _ACCOUNT.fullmatch(found["key"]) else account_of(found["key"])
     # a region that no ARN may hold would make functions that cannot be named again
     region = found["region"] if found["region"] and _REGION.fullmatch(found["region"]) else None
     return account, region

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from sandbox.access import INSIDE
+from sandbox.access.actions import LAMBDA
 from sandbox.api import (
     account,
     aliases,
@@ -27,7 +29,7 @@ from sandbox.api import (
     tags,
     versions,
 )
-from sandbox.api.context import new_request_id, read_context, read_request_id
+from sandbox.api.context import new_request_id, read_context, read_request_id, verified
 from sandbox.api.errors import (
     NotImplementedOperation,
     Reply,
@@ -81,6 +83,9 @@ class Dispatch:
     def __init__(self, model: Model, services: Services) -> None:
         self._model = model
         self._services = services
+        self._authorization = services.authorization
+        self._asks = not services.authorization.idle
+        self._notes = services.authorization.notes
 
     def route(self, environ: Mapping[str, Any]) -> Found | None:
         """The operation that a request addresses, and its path's labels."""
@@ -93,20 +98,26 @@ class Dispatch:
         Adds the request's id to `environ`.
         """
         request_id = ""
+        failure: FnboxError | None = None
         headers: list[tuple[str, str]] = []
         try:
             request_id = environ[REQUEST_ID] = read_request_id(environ)
             status, modelled, body = self._answer(environ, found, request_id, headers)
+            modelled = [("x-amzn-RequestId", request_id), *headers, *modelled]
         except FnboxError as error:
+            failure = error
             status, modelled, body = error_reply(
                 error, request_id or new_request_id(), self._model.errors
             )
-            return status, [*modelled, *headers], body
+            modelled = [*modelled, *headers]
         except Exception:
             log.exception("request %s failed", request_id)
             status, modelled, body = self.failed(request_id)
-            return status, [*modelled, *headers], body
-        return status, [("x-amzn-RequestId", request_id), *headers, *modelled], body
+            modelled = [*modelled, *headers]
+        if self._notes and found is not None:
+            action = f"lambda:{LAMBDA[found[0].name].action}"
+            self._authorization.note(environ, request_id, action, status, failure)
+        return status, modelled, body
 
     def failed(self, request_id: str = "") -> Reply:
         """The answer to a request at which this code broke."""
@@ -129,9 +140,14 @@ class Dispatch:
         if implementation is None:
             raise NotImplementedOperation(f"fnbox does not implement lambda:{operation.name}.")
         body = read_body(environ, operation)
+        context = read_context(environ, request_id, self._services.settings)
+        authentication = self._services.authentication
+        if authentication.verifies or INSIDE in environ:
+            context = verified(authentication, context, body, "lambda")
         members = operation.parse(labels, query, environ, body)
         operation.validate(members)
-        context = read_context(environ, request_id, self._services.settings)
+        if self._asks:
+            self._authorization.check(operation.name, members, context)
         result = implementation(Call(self._services, context, headers), members)
         status, modelled, answer = operation.write(result)
         if isinstance(answer, bytes) and (status == 200 or answer):

@@ -25,6 +25,11 @@ NOT_IN_THE_MODEL: Mapping[str, ErrorShape] = {
     "ValidationException": ErrorShape(400, "message", False, ()),
     "SerializationException": ErrorShape(400, "message", False, ()),
     "AccessDeniedException": ErrorShape(403, "Message", False, ()),
+    "MissingAuthenticationTokenException": ErrorShape(403, "message", False, ()),
+    "IncompleteSignatureException": ErrorShape(403, "message", False, ()),
+    "InvalidSignatureException": ErrorShape(403, "message", False, ()),
+    "UnrecognizedClientException": ErrorShape(403, "message", False, ()),
+    "ExpiredTokenException": ErrorShape(403, "message", False, ()),
     "RequestEntityTooLargeException": ErrorShape(413, "Message", False, ()),
     "UnknownOperationException": ErrorShape(404, "message", False, ()),
     # 501: SDKs show it at once. They retry 500, 502, 503 and 504, and take a 4xx for

@@ -15,11 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from sandbox.api.context import new_request_id, read_context
 from sandbox.api.model import read_model
+from sandbox.api.pages import account_shown
 from sandbox.api.validation import Check, Constraints
 from sandbox.api.wire import Members, Readers, read_document
 from sandbox.errors import CallerError, NotFound, RequestTooLarge, ValidationError
@@ -92,7 +93,7 @@ def logs_blueprint(store: LogStore, settings: Settings) -> Blueprint:
     @blueprint.post("/")
     def cloudwatch_logs() -> Response:
         target = request.headers.get("X-Amz-Target", "")
-        context = read_context(request.environ, new_request_id(), settings)
+        context = read_context(request.environ, new_request_id(), settings, g.get("principal"))
         request.max_content_length = REQUEST_BYTES
         try:
             body = request.get_data()
@@ -118,7 +119,7 @@ def logs_blueprint(store: LogStore, settings: Settings) -> Blueprint:
         context = read_context(request.environ, "", settings)
         arguments = request.args
         group = GroupKey(
-            arguments.get("account", context.account),
+            account_shown(arguments.get("account", context.account)),
             arguments.get("region", context.region),
             arguments.get("group", f"/aws/lambda/{function}"),
         )

@@ -6,24 +6,37 @@ is slow slows down the other.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
+import io
 import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from sandbox.api.context import RequestContext, new_request_id, read_context
-from sandbox.api.dispatch import request_target
+from sandbox.access import Authentication
+from sandbox.access.sigv4 import is_hash
+from sandbox.api.context import (
+    RequestContext,
+    new_request_id,
+    of_principal,
+    read_context,
+    verified,
+)
+from sandbox.api.dispatch import read_bytes, request_target
 from sandbox.api.elsewhere import S3, Destination
 from sandbox.api.errors import Reply
-from sandbox.api.refusals import refusal
+from sandbox.api.refusals import in_words_of, refusal
 from sandbox.aws.companion import Connect
+from sandbox.errors import CallerError
 from sandbox.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import InputStream, WSGIEnvironment
 
 PIECE_BYTES = 64 * 1024
+BODY_BYTES = 16 * 2**20 + 2**16
+"""Of what has to be whole before its signature can be verified; DynamoDB takes 16 MiB."""
 SILENCE_SECONDS = 120.0
 """How long the companion may say nothing: it may have to come up, and a long poll takes 20."""
 
@@ -45,10 +58,13 @@ log = logging.getLogger(__name__)
 class PassingOn:
     """Answers requests for services that fnbox does not have."""
 
-    def __init__(self, settings: Settings, connect: Connect | None) -> None:
+    def __init__(
+        self, settings: Settings, connect: Connect | None, authentication: Authentication
+    ) -> None:
         """Without `connect` there is no companion."""
         self._settings = settings
         self._connect = connect
+        self._authentication = authentication
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -65,10 +81,21 @@ class PassingOn:
             )
             # 501: SDKs show it at once, and retry 500, 502, 503 and 504
             return refusal(environ, to.service, 501, "NotImplemented", text, context.request_id)
+        if self._authentication.needed(environ):
+            try:
+                context = self._verified(environ, context, to)
+            except CallerError as error:
+                status, code, text = in_words_of(environ, to.service, error)
+                return refusal(environ, to.service, status, code, text, context.request_id)
         connection = _Connection(self._connect)
         try:
             send(connection, environ, [*passed_on(environ, context, to)])
             response = connection.getresponse()
+        except _AnotherBody:
+            connection.close()
+            text = "The provided 'x-amz-content-sha256' header does not match what was computed."
+            code = "XAmzContentSHA256Mismatch"
+            return refusal(environ, to.service, 400, code, text, context.request_id)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             log.warning("a request for %s was not answered: %r", to.service, error)
@@ -81,6 +108,55 @@ class PassingOn:
             if name.lower() not in _NOT_PASSED_BACK
         ]
         return response.status, headers, _Body(connection, response)
+
+    def _verified(
+        self, environ: WSGIEnvironment, context: RequestContext, to: Destination
+    ) -> RequestContext:
+        """Raises CallerError. Puts a body that has been read, or is to be checked, in `environ`."""
+        if to.service != S3:
+            body = read_bytes(environ, to.service, BODY_BYTES)
+            environ["wsgi.input"] = io.BytesIO(body)
+            environ["CONTENT_LENGTH"] = str(len(body))
+            return verified(self._authentication, context, body, to.service)
+        principal = self._authentication.authenticate_head(environ, S3, context.account)
+        named = environ.get("HTTP_X_AMZ_CONTENT_SHA256")
+        if principal.failure is None and is_hash(named):
+            environ["wsgi.input"] = _Checked(environ, str(named))
+        return of_principal(context, principal)
+
+
+class _AnotherBody(Exception):
+    """A body whose hash is not the one that was signed."""
+
+
+class _Checked:
+    """A body on its way that is held back at its end until its hash is known to be right: whoever
+    gets it does not get the whole of another one."""
+
+    def __init__(self, environ: WSGIEnvironment, expected: str) -> None:
+        self._stream = environ["wsgi.input"]
+        length = environ.get("CONTENT_LENGTH")
+        self._left = int(length) if length else None
+        self._expected = expected
+        self._hash = hashlib.sha256()
+        self._ahead: bytes | None = None
+
+    def read(self, size: int) -> bytes:
+        """A piece, while the one after it is there, or none is."""
+        piece = self._next(size) if self._ahead is None else self._ahead
+        self._ahead = self._next(size) if piece else b""
+        if not self._ahead and self._hash.hexdigest() != self._expected:
+            raise _AnotherBody
+        return piece
+
+    def _next(self, size: int) -> bytes:
+        if self._left is not None:
+            size = min(size, self._left)
+        piece: bytes = self._stream.read(size) if size else b""
+        if self._left is not None:
+            self._left -= len(piece)
+        self._hash.update(piece)
+        return piece
 
 
 class _Connection(http.client.HTTPConnection):

@@ -12,12 +12,68 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
+from sandbox.access.errors import SignatureNotOfNow
 from sandbox.api.errors import Reply
+from sandbox.errors import CallerError
 
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _REST_XML = frozenset(
     {"s3", "s3express", "s3-object-lambda", "s3-outposts", "route53", "cloudfront"}
 )
+
+
+Worded = tuple[int, str, str | None]
+"""Status, code, and the text where it is not Lambda's."""
+
+_AS_QUERY: Mapping[str, Worded] = {
+    "MissingAuthenticationTokenException": (
+        *(403, "MissingAuthenticationToken"),
+        "Request is missing Authentication Token",
+    ),
+    "IncompleteSignatureException": (400, "IncompleteSignature", None),
+    "InvalidSignatureException": (403, "SignatureDoesNotMatch", None),
+    "UnrecognizedClientException": (
+        *(403, "InvalidClientTokenId"),
+        "The security token included in the request is invalid",
+    ),
+    "ExpiredTokenException": (403, "ExpiredToken", None),
+    "RequestEntityTooLargeException": (413, "RequestEntityTooLarge", None),
+}
+_AS_S3: Mapping[str, Worded] = {
+    "MissingAuthenticationTokenException": (403, "AccessDenied", "Access Denied"),
+    "IncompleteSignatureException": (400, "AuthorizationHeaderMalformed", None),
+    "InvalidSignatureException": (
+        *(403, "SignatureDoesNotMatch"),
+        "The request signature we calculated does not match the signature you provided. Check your "
+        "key and signing method.",
+    ),
+    "UnrecognizedClientException": (
+        *(403, "InvalidAccessKeyId"),
+        "The AWS Access Key Id you provided does not exist in our records.",
+    ),
+    "ExpiredTokenException": (400, "ExpiredToken", "The provided token has expired."),
+}
+_S3_LATE: Worded = (
+    *(403, "RequestTimeTooSkewed"),
+    "The difference between the request time and the current time is too large.",
+)
+
+
+def in_words_of(
+    environ: Mapping[str, Any], service: str, error: CallerError
+) -> tuple[int, str, str]:
+    """Status, code and text of an error of Lambda's front end as another service has it."""
+    form = _form(environ, service)
+    status = 400 if form in (_json_10, _json_11, _cbor) else 403
+    worded: Worded = (status, error.code, None)
+    if form is _s3:
+        worded = (
+            _S3_LATE if isinstance(error, SignatureNotOfNow) else _AS_S3.get(error.code, worded)
+        )
+    elif form in (_query, _ec2):
+        worded = _AS_QUERY.get(error.code, worded)
+    status, code, text = worded
+    return status, code, text or error.message
 
 
 def refusal(

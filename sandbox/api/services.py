@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sandbox.access import Authentication
+from sandbox.access.limits import AccountLimits
+from sandbox.api.authorization import Authorization
 from sandbox.api.context import RequestContext
 from sandbox.aws.clients import AwsClients
 from sandbox.aws.companion import Connect
@@ -45,6 +48,9 @@ class Services:
 
     settings: Settings
     clock: Clock
+    authentication: Authentication
+    authorization: Authorization
+    limits: AccountLimits
     catalog: Catalog
     service: Invoking
     logs: LogStore

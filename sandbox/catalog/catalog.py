@@ -35,6 +35,7 @@ from sandbox.catalog.preconditions import (
 )
 from sandbox.catalog.records import Alias, Code, Function, Version
 from sandbox.catalog.reservations import kept, reserving
+from sandbox.catalog.room import Room, packages_of, size_of
 from sandbox.catalog.snapshot import Snapshot
 from sandbox.clock import Clock
 from sandbox.errors import CallerError, Conflict, NotFound
@@ -63,9 +64,11 @@ class Catalog:
         self._callbacks: tuple[Callable[[FunctionKey], None], ...] = ()
         self._snapshot = Snapshot.of(*database.transaction(storage.load))
         self._packages: Counter[str] = Counter()
+        self.room = Room()
         for function in self._snapshot.functions.values():
-            self._packages.update(_packages(function))
-        self.layers = Layers(database, code, clock, self._packages, self._writing)
+            self._packages.update(packages_of(function))
+            self.room.add(*function.key[:2], size_of(function))
+        self.layers = Layers(database, code, clock, self._packages, self.room, self._writing)
         code.collect(self._packages)
 
     @classmethod
@@ -129,6 +132,9 @@ class Catalog:
         if function is None:
             raise not_found(key)
         return function
+
+    def find(self, key: FunctionKey) -> Function | None:
+        return self._snapshot.functions.get(key)
 
     def functions(self, account: str, region: str) -> list[Function]:
         """Sorted by name."""
@@ -444,9 +450,12 @@ class Catalog:
             new = change(old)
             if new is old:
                 return new
+            growth = size_of(old).grown_to(size_of(new))
+            self.room.check(key.account, growth)
             self.database.transaction(partial(storage.save, key=key, old=old, new=new))
             self._snapshot = self._snapshot.replaced(key, new)
-            dropped = recount(self._packages, _packages(old), _packages(new))
+            self.room.add(key.account, key.region, growth)
+            dropped = recount(self._packages, packages_of(old), packages_of(new))
         for callback in self._callbacks:
             callback(key)
         if dropped:
@@ -483,12 +492,3 @@ def _with_latest(function: Function, latest: Version) -> Function:
 def _with_alias(function: Function, alias: Alias) -> Function:
     aliases = {**function.aliases, alias.name: alias}
     return replace(function, aliases=dict(sorted(aliases.items())))
-
-
-def _packages(function: Function | None) -> Counter[str]:
-    """How often each package is in use by a function, by SHA-256."""
-    if function is None:
-        return Counter()
-    versions = [*function.versions.values(), *([function.former] if function.former else [])]
-    used = [part for version in versions for part in (version.code, version.layers) if part]
-    return Counter(part.sha256 for part in used)

@@ -30,7 +30,7 @@ from sandbox.threads import run_native
 T = TypeVar("T")
 Work = Callable[[Connection], Any]
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration; a test keeps it so."""
 
 PRAGMAS = ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")

@@ -2,24 +2,32 @@
 
 Pure functions. A policy is its document, a dict as `json.loads` gives it. Evaluation knows the
 elements that policies of Lambda's resources have: Effect, Principal, Action, Resource, their
-Not… forms, and Condition with the operators for text, ARNs, booleans and absence. What it does
-not know never allows anything, and denies where it stands in a Deny. Source: the IAM user guide,
-"Policy evaluation logic" and "JSON policy elements".
+Not… forms, and Condition (see `conditions`); documents of Version 2012-10-17 may hold variables
+in Resource and Condition. What it does not know never allows anything, and denies where it stands
+in a Deny. Source: the IAM user guide, "Policy evaluation logic" and "JSON policy elements".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+from sandbox.catalog.conditions import (
+    Context,
+    conditions_hold,
+    keys_of,
+    listed,
+    matches,
+    substituted,
+    variables_of,
+)
 from sandbox.errors import CallerError
 
 Statement = dict[str, Any]
-Context = Mapping[str, str]
-"""Condition keys of a request, as `AWS:SourceArn`: their case does not matter."""
 
 ANYONE = "*"
+_VERSION_WITH_VARIABLES = "2012-10-17"
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _SERVICE = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:amazonaws\.com(?:\.cn)?|amazon\.com)")
@@ -100,35 +108,69 @@ def allows(
 
 
 def effect(
-    policy: Mapping[str, Any], action: str, resource: str, principal: str, context: Context
+    policy: Mapping[str, Any],
+    action: str,
+    resource: str,
+    principal: str,
+    context: Context,
+    *,
+    itself: bool = False,
 ) -> str | None:
-    """`Deny` when a statement denies it, else `Allow` when one allows it, else None."""
+    """`Deny` when a statement denies it, else `Allow` when one allows it, else None.
+
+    `itself`: an Allow for the caller's whole account is none: that leaves it to the account to
+    allow its own users and roles.
+    """
     found = None
     lowered = {key.lower(): value for key, value in context.items()}
-    for one in _listed(policy.get("Statement", ())):
+    variables = policy.get("Version") == _VERSION_WITH_VARIABLES
+    for one in listed(policy.get("Statement", ())):
         denies = one.get("Effect") == "Deny"
-        if _applies(one, action, resource, principal, lowered, unknown=denies):
+        asked = _Request(action, resource, principal, lowered, denies, variables, itself)
+        if _applies(one, asked):
             if denies:
                 return "Deny"
             found = "Allow" if one.get("Effect") == "Allow" else found
     return found
 
 
-def _applies(
-    one: Mapping[str, Any],
-    action: str,
-    resource: str,
-    principal: str,
-    context: Context,
-    *,
-    unknown: bool,
-) -> bool:
-    """`unknown`: what a condition amounts to whose operator is not known."""
+def keys_read(policy: Mapping[str, Any]) -> set[str]:
+    """The condition keys, in lower case, on which the effect of a policy may depend."""
+    found: set[str] = set()
+    for one in listed(policy.get("Statement", ())):
+        found |= keys_of(one.get("Condition", {}))
+        for element in ("Resource", "NotResource"):
+            for text in listed(one.get(element, ())):
+                found |= variables_of(text)
+    return found
+
+
+class _Request(NamedTuple):
+    """What one statement is asked."""
+
+    action: str
+    resource: str
+    principal: str
+    context: Context
+    unknown: bool
+    """What amounts to what is not known."""
+    variables: bool
+    """Whether the document may hold `${…}`."""
+    itself: bool
+
+
+def _applies(one: Mapping[str, Any], asked: _Request) -> bool:
+    itself = asked.itself and not asked.unknown
     return (
-        _element(one, "Principal", lambda value: _is_principal(value, principal))
-        and _element(one, "Action", lambda value: _any(value, action.lower(), _action_matches))
-        and _element(one, "Resource", lambda value: _any(value, resource, matches))
-        and _conditions_hold(one.get("Condition", {}), context, unknown)
+        _element(one, "Principal", lambda value: _is_principal(value, asked.principal, itself))
+        and _element(one, "Action", lambda value: _is_action(value, asked.action.lower()))
+        and _includes_resource(one, asked)
+        and conditions_hold(
+            one.get("Condition", {}),
+            asked.context,
+            unknown=asked.unknown,
+            variables=asked.variables,
+        )
     )
 
 
@@ -139,30 +181,32 @@ def _element(one: Mapping[str, Any], name: str, holds: Callable[[Any], bool]) ->
     return f"Not{name}" not in one or not holds(one[f"Not{name}"])
 
 
-def _any(patterns: Any, text: str, match: Callable[[str, str], bool]) -> bool:
-    return any(match(pattern, text) for pattern in _listed(patterns))
+def _is_action(patterns: Any, lowered: str) -> bool:
+    return any(matches(pattern.lower(), lowered) for pattern in listed(patterns))
 
 
-def _listed(value: Any) -> Sequence[Any]:
-    """IAM lets one stand for a list of one."""
-    return value if isinstance(value, list | tuple) else (value,)
+def _includes_resource(one: Mapping[str, Any], asked: _Request) -> bool:
+    """A pattern with a variable that has no value includes nothing; that it excludes nothing
+    would widen what is allowed."""
+    given = listed(one.get("Resource", one.get("NotResource", "*")))
+    patterns = [substituted(text, asked.context) if asked.variables else text for text in given]
+    found = any(text is not None and matches(text, asked.resource) for text in patterns)
+    if "Resource" in one or "NotResource" not in one:
+        return found
+    return not found and (asked.unknown or None not in patterns)
 
 
-def _action_matches(pattern: str, lowered: str) -> bool:
-    return matches(pattern.lower(), lowered)
-
-
-def _is_principal(element: Any, principal: str) -> bool:
+def _is_principal(element: Any, principal: str, itself: bool) -> bool:
     if element == ANYONE:
         return True
     if not isinstance(element, Mapping):
         return False
-    if "Service" in element and principal in _listed(element["Service"]):
+    if "Service" in element and principal in listed(element["Service"]):
         return True
-    return any(_stands_for(given, principal) for given in _listed(element.get("AWS", ())))
+    return any(_stands_for(given, principal, itself) for given in listed(element.get("AWS", ())))
 
 
-def _stands_for(given: str, principal: str) -> bool:
+def _stands_for(given: str, principal: str, itself: bool) -> bool:
     """An account stands for all of its identities, a role for all of its sessions."""
     if given in (ANYONE, principal):
         return True
@@ -171,96 +215,7 @@ def _stands_for(given: str, principal: str) -> bool:
         return False
     account, rest = parts[4], parts[5].split("/")
     if given == account or (given.endswith(":root") and given.split(":")[4:5] == [account]):
-        return True
+        return not itself
     # the ARN of a session does not hold the path of its role
     is_session = rest[0] == "assumed-role" and len(rest) > 1
     return is_session and f":{account}:role/" in given and given.rpartition("/")[2] == rest[1]
-
-
-def _conditions_hold(conditions: Mapping[str, Any], context: Context, unknown: bool) -> bool:
-    for name, block in conditions.items():
-        operator = name.removesuffix("IfExists")
-        if operator not in _OPERATORS:
-            if not unknown:
-                return False
-            continue
-        for key, expected in block.items():
-            given = context.get(key.lower())
-            values = [_text(value) for value in _listed(expected)]
-            if given is None and name != operator:
-                continue
-            if not _OPERATORS[operator](given, values):
-                return False
-    return True
-
-
-def _text(value: Any) -> str:
-    """Documents may hold true or 12 where IAM means "true" or "12"."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-Operator = Callable[[str | None, Sequence[str]], bool]
-
-
-def _one_of(match: Callable[[str, str], bool]) -> Operator:
-    return lambda given, values: given is not None and any(match(value, given) for value in values)
-
-
-def _none_of(match: Callable[[str, str], bool]) -> Operator:
-    return lambda given, values: given is None or not any(match(value, given) for value in values)
-
-
-def _equal(expected: str, given: str) -> bool:
-    return expected == given
-
-
-def _equal_in_any_case(expected: str, given: str) -> bool:
-    return expected.lower() == given.lower()
-
-
-def _arn_matches(pattern: str, arn: str) -> bool:
-    """Part by part: a wildcard does not reach over the first five colons."""
-    expected, given = pattern.split(":", 5), arn.split(":", 5)
-    return len(expected) == len(given) == 6 and all(map(matches, expected, given))
-
-
-def _null(given: str | None, values: Sequence[str]) -> bool:
-    return ("true" if given is None else "false") in [value.lower() for value in values]
-
-
-def matches(pattern: str, text: str) -> bool:
-    """Whether `text` is like `pattern`, where `*` stands for any text and `?` for a character.
-
-    Never slower than the product of both lengths: patterns come from callers.
-    """
-    at = place = 0
-    star, resume = -1, 0
-    while place < len(text):
-        if at < len(pattern) and pattern[at] == "*":
-            star, resume = at, place
-            at += 1
-        elif at < len(pattern) and pattern[at] in ("?", text[place]):
-            at += 1
-            place += 1
-        elif star >= 0:
-            resume += 1
-            at, place = star + 1, resume
-        else:
-            return False
-    return not pattern[at:].strip("*")
-
-
-_OPERATORS: Mapping[str, Operator] = {
-    "StringEquals": _one_of(_equal),
-    "StringNotEquals": _none_of(_equal),
-    "StringEqualsIgnoreCase": _one_of(_equal_in_any_case),
-    "StringNotEqualsIgnoreCase": _none_of(_equal_in_any_case),
-    "StringLike": _one_of(matches),
-    "StringNotLike": _none_of(matches),
-    "ArnEquals": _one_of(_arn_matches),
-    "ArnNotEquals": _none_of(_arn_matches),
-    "ArnLike": _one_of(_arn_matches),
-    "ArnNotLike": _none_of(_arn_matches),
-    "Bool": _one_of(_equal_in_any_case),
-    "Null": _null,
-}

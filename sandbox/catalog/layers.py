@@ -25,6 +25,7 @@ from sandbox.catalog.documents import timestamp
 from sandbox.catalog.package import UNZIPPED_LIMIT, zipped_limit
 from sandbox.catalog.policies import Policy, Statement
 from sandbox.catalog.records import Code
+from sandbox.catalog.room import Room, Size, bytes_of
 from sandbox.clock import Clock
 from sandbox.errors import CallerError, NotFound, PreconditionFailed
 
@@ -105,17 +106,21 @@ class Layers:
         code: CodeStore,
         clock: Clock,
         packages: Counter[str],
+        room: Room,
         writing: threading.Lock,
     ) -> None:
-        """`packages` counts, by SHA-256, what the catalog uses; `writing` is held to change it."""
+        """`packages` counts, by SHA-256, what the catalog uses, `room` adds up what accounts have;
+        `writing` is held to change them."""
         self._database = database
         self._code = code
         self._clock = clock
         self._packages = packages
+        self._room = room
         self._writing = writing
         self._layers = database.transaction(_load)
         for layer in self._layers.values():
             packages.update(_packages(layer))
+            room.add(*layer.key[:2], _size(layer))
 
     # reading
 
@@ -262,8 +267,11 @@ class Layers:
             new = change(old)
             if new is old:
                 return new
+            growth = _size(old).grown_to(_size(new))
+            self._room.check(key.account, growth)
             self._database.transaction(partial(_save, old=old, new=new))
             self._layers = {**self._layers, key: new}
+            self._room.add(key.account, key.region, growth)
             dropped = recount(self._packages, _packages(old), _packages(new))
         if dropped:
             self._code.collect(self._packages)
@@ -272,6 +280,10 @@ class Layers:
 
 def _packages(layer: Layer) -> Counter[str]:
     return Counter(version.code.sha256 for version in layer.versions.values())
+
+
+def _size(layer: Layer) -> Size:
+    return Size(0, bytes_of(version.code for version in layer.versions.values()))
 
 
 def parse_layer(text: str, *, account: str, region: str) -> LayerKey:

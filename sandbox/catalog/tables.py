@@ -167,6 +167,45 @@ layer_versions = Table(
     Column("policy", JSON, nullable=False),
 )
 
+# who may call: see `sandbox.access`; NULL is the instance's own limit
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account", Text, primary_key=True, nullable=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", Float(53), nullable=False),
+    Column("concurrency", BigInteger),
+    Column("functions", BigInteger),
+    Column("code_storage_bytes", BigInteger),
+    Column("queued_events", BigInteger),
+    Column("memory_mib", BigInteger),
+)
+
+# users and roles
+identities = Table(
+    "identities",
+    metadata,
+    Column("account", Text, primary_key=True, nullable=False),
+    Column("kind", Text, primary_key=True, nullable=False),
+    Column("name", Text, primary_key=True, nullable=False),
+    Column("policies", JSON, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    ForeignKeyConstraint(["account"], ["accounts.account"], ondelete="CASCADE"),
+)
+
+# without their secrets, which come from the salt and the instance's secret
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("access_key", Text, primary_key=True, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("user_name", Text),
+    Column("salt", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    ForeignKeyConstraint(["account"], ["accounts.account"], ondelete="CASCADE"),
+)
+
 events = Table(
     "events",
     metadata,

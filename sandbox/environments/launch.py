@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from sandbox.access.sessions import Sessions, role_name
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.records import Version
 from sandbox.clock import Clock
@@ -47,14 +48,17 @@ class Launcher:
         settings: Settings,
         clock: Clock,
         buildable: Collection[str],
+        sessions: Sessions,
     ) -> None:
-        """`buildable`: the runtimes that fnbox makes an image of."""
+        """`buildable`: the runtimes that fnbox makes an image of; `sessions` makes the keys that
+        functions get."""
         self._engine = engine
         self._containers = containers
         self._code = code
         self._logs = logs
         self._settings = settings
         self._clock = clock
+        self._sessions = sessions
         self._runtimes = RuntimeImages(
             engine.image,
             named=settings.runtime_images,
@@ -129,9 +133,11 @@ class Launcher:
         )
         known = self._images.get((environment.spec.image, version.runtime))
         image, substitute = known or self._image(version)
+        role = role_name(version.configuration["Role"])
         configuration = variables.configuration(
             version,
             image,
+            self._sessions.issue(version.key.account, role, version.key.name),
             uid=environment.uid,
             log_group=group,
             log_stream=stream,

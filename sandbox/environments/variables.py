@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.access.sessions import Credentials
 from sandbox.catalog.records import Version
 from sandbox.engines.base import Image
 from sandbox.logs.formats import ON_DEMAND, runtime_version
@@ -33,6 +34,7 @@ _RECORDING_RUNTIMES = ("java", "nodejs", "python", "ruby")
 def configuration(
     version: Version,
     image: Image,
+    credentials: Credentials,
     *,
     uid: int,
     log_group: str,
@@ -48,6 +50,7 @@ def configuration(
         "environment": environment(
             version,
             image,
+            credentials,
             log_group=log_group,
             log_stream=log_stream,
             initialization=initialization,
@@ -96,6 +99,7 @@ def _image_config(version: Version) -> dict[str, Any]:
 def environment(
     version: Version,
     image: Image,
+    credentials: Credentials,
     *,
     log_group: str,
     log_stream: str,
@@ -122,10 +126,8 @@ def environment(
     variables |= {
         "AWS_REGION": version.key.region,
         "AWS_DEFAULT_REGION": version.key.region,
-        # A function's own calls come back to its account: see the API's request context.
-        "AWS_ACCESS_KEY_ID": version.key.account,
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_SESSION_TOKEN": "local",
+        # of its role: a function's own calls come back to its account
+        **credentials.variables(),
         "AWS_LAMBDA_FUNCTION_NAME": version.key.name,
         "AWS_LAMBDA_FUNCTION_VERSION": version.version,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.memory_size),

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, func, select
 
 from sandbox.catalog.database import Database
 from sandbox.catalog.tables import events
 from sandbox.clock import Clock
+from sandbox.errors import TooManyRequests
 from sandbox.invocation import Invocation
 from sandbox.names import FunctionKey, FunctionReference
 from sandbox.queue.leasing import Leasing
@@ -26,6 +27,12 @@ _LEASING = Leasing(
     attempts=events.c.attempts + 1,
 )
 _INSERT = events.insert()
+_OF_ACCOUNT = select(func.count()).where(events.c.account == bindparam("whose"))
+
+
+def _unlimited(account: str) -> int | None:
+    """Nobody limits events."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +56,13 @@ class Event:
 class EventQueue:
     """The table of events. Safe to be used by many threads."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, limit: Callable[[str], int | None] = _unlimited
+    ) -> None:
+        """`limit`: how many events an account may have at once."""
         self._database = database
         self._clock = clock
+        self._limit = limit
         self._on_put: Callable[[FunctionKey, float], None] = _ignore
         database.transaction(_LEASING.release_all)
 
@@ -60,9 +71,11 @@ class EventQueue:
         self._on_put = callback
 
     def put(self, invocation: Invocation) -> None:
-        """Accept an event; it is on disk when this returns."""
+        """Accept an event; it is on disk when this returns. Raises TooManyRequests when its
+        account has as many as it may."""
         row = new_row(invocation, self._clock.wall())
-        self._database.transaction(lambda connection: insert(connection, row))
+        most = self._limit(invocation.reference.key.account)
+        self._database.transaction(lambda connection: _insert_within(connection, row, most))
         self.announce(invocation.reference.key)
 
     def announce(self, key: FunctionKey) -> None:
@@ -119,6 +132,13 @@ def new_row(invocation: Invocation, now: float) -> dict[str, Any]:
         "refusals": 0,
         "leased": False,
     }
+
+
+def _insert_within(connection: Connection, row: dict[str, Any], most: int | None) -> None:
+    whose = {"whose": row["account"]}
+    if most is not None and (connection.scalar(_OF_ACCOUNT, whose) or 0) >= most:
+        raise TooManyRequests("CallerRateLimitExceeded")
+    insert(connection, row)
 
 
 def insert(connection: Connection, row: dict[str, Any]) -> None:

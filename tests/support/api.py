@@ -17,7 +17,11 @@ from botocore.config import Config
 from flask import Flask
 from werkzeug.test import Client, TestResponse
 
+from sandbox.access import Authentication
+from sandbox.access.audit import Entry
+from sandbox.access.limits import AccountLimits
 from sandbox.api import Services, create_app
+from sandbox.api.authorization import Authorization
 from sandbox.aws.clients import AwsClients
 from sandbox.aws.companion import Connect
 from sandbox.catalog import Catalog
@@ -30,6 +34,7 @@ from sandbox.names import FunctionKey, FunctionReference
 from sandbox.queue import DeadEvents, EventQueue, Outbox
 from sandbox.settings import Settings
 from sandbox.traces.store import Traces
+from tests.support.access import make_authentication
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -99,6 +104,7 @@ class Api:
     clock: FakeClock
     events: EventQueue
     outbox: Outbox
+    authentication: Authentication
     waiting: list[tuple[FunctionKey, str]] = field(default_factory=list)
     """Versions that wait for `settle`."""
     images: dict[str, str] = field(default_factory=dict)
@@ -106,6 +112,8 @@ class Api:
     """By function and qualifier; nothing where none is told."""
     missing: set[str] = field(default_factory=set)
     """Runtimes without an image."""
+    noted: list[Entry] = field(default_factory=list)
+    """The entries of the audit log."""
 
     @property
     def client(self) -> Client:
@@ -163,8 +171,12 @@ class Api:
             self.catalog.activate(*self.waiting.pop(0))
 
     def boto(self, region: str = REGION, access_key: str = "test") -> Any:
-        """A boto3 client whose requests go to this app, without a socket."""
-        client = _client(region, access_key)
+        """A boto3 client whose requests go to this app, without a socket; of the account's root
+        user, where it has to be verified."""
+        keys: tuple[str, ...] = (access_key, "test")
+        if self.authentication.mode == "enforce":
+            keys = self.authentication.sessions.issue(ACCOUNT, None, "test")[:3]
+        client = _client(region, *keys)
         client.meta.events.unregister("before-send.lambda.*", unique_id="app")
         client.meta.events.register("before-send.lambda.*", self._send, unique_id="app")
         return client
@@ -183,14 +195,15 @@ class Api:
 
 
 @cache
-def _client(region: str, access_key: str) -> Any:
+def _client(region: str, access_key: str, secret_key: str, token: str | None = None) -> Any:
     """Shared by all tests: to make one takes longer than most of them."""
     return boto3.session.Session().client(
         "lambda",
         region_name=region,
         endpoint_url="http://lambda.test",
         aws_access_key_id=access_key,
-        aws_secret_access_key="test",
+        aws_secret_access_key=secret_key,
+        aws_session_token=token,
         config=Config(retries={"total_max_attempts": 1}),
     )
 
@@ -228,9 +241,18 @@ def open_api(
         if runtime in missing:
             raise ImageMissing(f"the image of {runtime} is missing: build it")
 
+    told = Settings(state_dir=folder, **settings)
+    authentication = make_authentication(catalog.database, clock, told)
+    limits = AccountLimits.of(told, authentication.store)
+    catalog.room.limit(limits)
+    noted: list[Entry] = []
+    note = noted.append if told.audit or authentication.verifies else None
     services = Services(
-        settings=Settings(state_dir=folder, **settings),
+        settings=told,
         clock=clock,
+        authentication=authentication,
+        authorization=Authorization(authentication, catalog, clock, note),
+        limits=limits,
         catalog=catalog,
         service=service,
         logs=None,  # CloudWatch Logs has tests of its own
@@ -244,8 +266,8 @@ def open_api(
         clients=clients or AwsClients({}),
         companion=companion,
     )
-    parts = (catalog, service, clock, events, outbox)
-    return Api(create_app(services), *parts, waiting, images, provided, missing)
+    parts = (catalog, service, clock, events, outbox, authentication)
+    return Api(create_app(services), *parts, waiting, images, provided, missing, noted)
 
 
 def zip_bytes(files: Mapping[str, str] | None = None) -> bytes:

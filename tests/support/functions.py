@@ -25,6 +25,7 @@ def make_version(
     """`timeout` may be a fraction of a second, which no real version has."""
     document = {
         "FunctionName": key.name,
+        "Role": f"arn:aws:iam::{key.account}:role/service-role/lambda-role",
         "Runtime": "python3.13",
         "Handler": "handler.handler",
         "PackageType": "Zip",

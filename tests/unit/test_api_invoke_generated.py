@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from sandbox.access.limits import AccountLimits
 from sandbox.catalog.records import Version
 from sandbox.invocation import Invocation, Outcome
 from sandbox.metrics import Metrics
@@ -96,7 +97,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         metrics=Metrics(),
         traces=Traces(opened.clock, count=10, max_bytes=2**20),
         wait_timeout=1,
-        account_concurrency=1000,
+        limits=AccountLimits(concurrency=1000),
     )
     image = {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
     tenancy = {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}

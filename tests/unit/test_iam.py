@@ -197,7 +197,7 @@ def test_a_deny_wins_wherever_it_stands_and_an_unknown_operator_does_not_weaken_
     allow, deny = policy()["Statement"][0], policy(Effect="Deny")["Statement"][0]
     for statements in ([allow, deny], [deny, allow]):
         assert effect({"Statement": statements}, INVOKE, ARN, "*", {}) == "Deny"
-    unknown = {**deny, "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}
+    unknown = {**deny, "Condition": {"Resembles": {"aws:SourceIp": "10.0.0.0/8"}}}
     assert effect({"Statement": [allow, unknown]}, INVOKE, ARN, "*", {}) == "Deny"
     assert effect({"Statement": allow}, INVOKE, ARN, "*", {}) == "Allow"
     assert effect({}, INVOKE, ARN, "*", {}) is None

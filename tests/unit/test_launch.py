@@ -9,6 +9,7 @@ from sandbox.engines.base import Image
 from sandbox.environments.launch import Launcher
 from sandbox.errors import ImageMissing
 from sandbox.settings import Settings
+from tests.support.access import make_sessions
 from tests.support.functions import KeptLog, make_version
 from tests.support.scripted_init import boot
 
@@ -45,6 +46,7 @@ def test_only_the_runtime_that_is_stood_in_for_is_noted_though_both_have_one_ima
         settings=Settings(),
         clock=FakeClock(),
         buildable=("python3.13",),
+        sessions=make_sessions(),
     )
     versions = [make_version(Runtime="python3.12"), make_version(Runtime="python3.13")]
     for order in (versions, versions[::-1]):

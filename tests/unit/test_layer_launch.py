@@ -15,6 +15,7 @@ from sandbox.engines.base import ContainerSpec, Image, ResourceLimits
 from sandbox.environments.launch import Launcher
 from sandbox.errors import EngineUnavailable
 from sandbox.settings import Settings
+from tests.support.access import make_sessions
 from tests.support.api import zip_bytes
 from tests.support.functions import KEY, make_version
 
@@ -70,6 +71,7 @@ def launcher(code: CodeStore, engine: Engine, clock: FakeClock) -> Launcher:
         settings=Settings(),
         clock=clock,
         buildable=(),
+        sessions=make_sessions(),
     )
 
 

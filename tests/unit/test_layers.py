@@ -12,6 +12,7 @@ LAYERS = [
     {"settings", "state"},
     {
         "catalog",
+        "access",
         "invocation",
         "lineage",
         "logs.lines",

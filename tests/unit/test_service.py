@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sandbox.access.limits import AccountLimits
 from sandbox.catalog import Catalog, Version
 from sandbox.clock import FakeClock
 from sandbox.errors import (
@@ -105,7 +106,7 @@ def service(catalog: Catalog, environment: Environment, metrics: Metrics) -> Inv
         metrics=metrics,
         traces=Traces(FakeClock(), count=10, max_bytes=2**20),
         wait_timeout=1,
-        account_concurrency=3,
+        limits=AccountLimits(concurrency=3),
     )
 
 

@@ -85,7 +85,7 @@ def test_endpoints_are_also_known_by_the_variables_of_the_sdks() -> None:
     [
         ({"FNBOX_PORT": "many"}, "FNBOX_PORT='many' cannot be used"),
         ({"FNBOX_RUNTIME_IMAGES": "python3.9"}, "FNBOX_RUNTIME_IMAGES='python3.9' cannot be used"),
-        ({"FNBOX_IAM": "on"}, "FNBOX_IAM='on' cannot be used: it is one of off, enforce"),
+        ({"FNBOX_IAM": "on"}, "FNBOX_IAM='on' cannot be used: it is one of off, audit, enforce"),
         ({"LAMBDA_KEEPALIVE_MS": "long"}, "LAMBDA_KEEPALIVE_MS: "),
         ({"FNBOX_CONFIG": "/nowhere/fnbox.toml"}, "/nowhere/fnbox.toml cannot be read"),
     ],

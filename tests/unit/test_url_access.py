@@ -36,8 +36,8 @@ def urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UrlApi]:
 
 @pytest.fixture
 def enforced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UrlApi]:
-    made = UrlApi(tmp_path, iam="enforce")
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: NOW)
+    made = UrlApi(tmp_path, iam="enforce")
     yield made
     made.api.close()
 

@@ -7,6 +7,7 @@ import pytest
 from sandbox.engines.base import Image
 from sandbox.environments.variables import configuration
 from sandbox.logs.formats import PROVISIONED
+from tests.support.access import make_sessions
 from tests.support.functions import make_version
 
 IMAGE = Image(
@@ -16,11 +17,12 @@ IMAGE = Image(
     working_directory="/var/task",
     environment=(),
 )
+KEYS = make_sessions().issue("000000000000", "lambda-role", "my-function")
 
 
 def configured(**members: object) -> dict:
     version = make_version(**members)
-    return configuration(version, IMAGE, uid=1, log_group="group", log_stream="stream")
+    return configuration(version, IMAGE, KEYS, uid=1, log_group="group", log_stream="stream")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,13 @@ def test_the_runtime_is_told_the_log_format_and_the_level():
 def test_the_runtime_is_told_why_it_is_initialized():
     assert configured()["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "on-demand"
     ahead = configuration(
-        make_version(), IMAGE, uid=1, log_group="g", log_stream="s", initialization=PROVISIONED
+        make_version(),
+        IMAGE,
+        KEYS,
+        uid=1,
+        log_group="g",
+        log_stream="s",
+        initialization=PROVISIONED,
     )
     assert ahead["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "provisioned-concurrency"
 
@@ -67,6 +75,12 @@ def test_what_layers_bring_is_on_the_search_paths():
 def test_an_image_knows_its_paths_better_than_the_platform():
     image = replace(IMAGE, environment=("PATH=/bin", "LD_LIBRARY_PATH=/lib"))
     version = make_version()
-    told = configuration(version, image, uid=1, log_group="group", log_stream="stream")
+    told = configuration(version, image, KEYS, uid=1, log_group="group", log_stream="stream")
     assert told["environment"]["PATH"] == "/bin"
     assert told["environment"]["LD_LIBRARY_PATH"] == "/lib"
+
+
+def test_a_function_finds_the_keys_of_its_role_whatever_it_brings_itself():
+    own = {"AWS_ACCESS_KEY_ID": "mine", "AWS_SESSION_TOKEN": "mine"}
+    found = configured(Environment={"Variables": own})["environment"]
+    assert {name: found[name] for name in KEYS.variables()} == KEYS.variables()

@@ -1,10 +1,11 @@
 """Who may call a function URL.
 
-A URL of AuthType AWS_IAM wants a signed request, whatever the settings. What can be verified
-without the caller's secret key is: that the signature is whole, for this service and region, and
-for this host; that it is not older than it may be; that the body is the one that was signed. What
-cannot is the signature itself: **whoever says an access key is believed to own it**. The account
-is the access key when that is 12 digits, else the instance's.
+A URL of AuthType AWS_IAM wants a signed request, whatever the settings. What is looked at here
+needs no secret key: that the signature is whole, for this service and region, and for this host;
+that it is not older than it may be; that the body is the one that was signed. The signature itself
+is `sandbox.access`'s part, and with `FNBOX_IAM=off` nobody's: **whoever says an access key is
+believed to own it**. The account is then the access key when that is 12 digits, else the
+instance's.
 
 A signed caller of the function's own account is let in, as its identity policies would on AWS
 (fnbox has none), unless the resource policy denies it; one of another account needs a resource

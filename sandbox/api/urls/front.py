@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from sandbox.api.context import new_request_id, read_context, read_trace
+from sandbox.api.context import new_request_id, read_context, read_trace, verified
 from sandbox.api.dispatch import SYNC_BYTES, read_bytes, request_target, too_large
 from sandbox.api.errors import error_reply
 from sandbox.api.model import load
@@ -115,15 +115,19 @@ class FunctionUrls:
         services = self._services
         now = services.clock.wall()
         function = services.catalog.function(url.key)
-        caller = signature = None
+        caller = signature = body = None
         if url.auth_type == "AWS_IAM":
             signature = access.read_signature(environ)
-            access.check_signature(signature, url.key.region, now)
             caller = read_context(environ, request_id, services.settings)
+            if services.authentication.needed(environ):
+                body = read_bytes(environ, "Invoke", SYNC_BYTES)
+                caller = verified(services.authentication, caller, body, "lambda")
+            access.check_signature(signature, url.key.region, now)
         policy = function.policies.get(url.qualifier)
         enforced = services.settings.iam == "enforce"
         access.check_access(url, policy, caller, enforced=enforced)
-        body = read_bytes(environ, "Invoke", SYNC_BYTES)
+        if body is None:
+            body = read_bytes(environ, "Invoke", SYNC_BYTES)
         if signature is not None:
             access.check_body(signature, body)
         event = event_of(

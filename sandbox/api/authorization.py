@@ -1,0 +1,239 @@
+"""Whether a request may be done: asks for each of Lambda's operations, and has it noted.
+
+With `FNBOX_IAM=off` nothing is asked. `audit` lets everything pass and notes what would have been
+denied. `enforce` raises AccessDenied, in AWS's words; what is another account's and what is not
+there at all are denied alike. Decisions about Invoke are kept for as long as nothing changes that
+they depend on: the caller's policies, the function with its policies and tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from sandbox.access.actions import LAMBDA, Where, asks
+from sandbox.access.audit import ALLOWED, DENIED, WOULD_BE_DENIED, Entry, Note, source_of
+from sandbox.access.authentication import Authentication
+from sandbox.access.decisions import (
+    ANYTHING,
+    Ask,
+    Decision,
+    Document,
+    decide,
+    denied,
+    is_stable,
+)
+from sandbox.access.errors import AuthenticationError
+from sandbox.access.principals import Principal
+from sandbox.api.context import RequestContext
+from sandbox.catalog import Catalog, Function
+from sandbox.clock import Clock
+from sandbox.errors import FnboxError
+from sandbox.names import LATEST, FunctionKey, FunctionReference
+
+_HELD = 10_000
+"""Decisions that are kept."""
+_ASKED = "fnbox.asked"
+"""Member of the WSGI environment: what was asked, and decided."""
+_NOTHING_ASKED = Decision(True, "nothing is asked")
+_INVOKES = frozenset(name for name, rule in LAMBDA.items() if rule.action == "InvokeFunction")
+
+
+class Asked(NamedTuple):
+    """What a line of the audit log is about: what was denied, else what was asked first."""
+
+    principal: Principal
+    ask: Ask
+    decision: Decision
+
+
+class _Held(NamedTuple):
+    """A decision, and what it depends on, each as the object that it was."""
+
+    asked: Asked
+    policies: tuple[Document, ...]
+    key: FunctionKey
+    function: Function | None
+
+
+class Authorization:
+    """Decides for one control plane. Safe to be used by many threads."""
+
+    def __init__(
+        self, authentication: Authentication, catalog: Catalog, clock: Clock, note: Note | None
+    ) -> None:
+        """`note` takes the entries of the audit log; None: there is none."""
+        self._verifies = authentication.verifies
+        self.enforces = authentication.mode == "enforce"
+        self._catalog = catalog
+        self._clock = clock
+        self._note = note
+        self._held: dict[tuple[Any, ...], _Held] = {}
+
+    @property
+    def notes(self) -> bool:
+        """Whether there is an audit log."""
+        return self._note is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is asked, and nothing noted."""
+        return not (self._verifies or self.notes)
+
+    # Lambda
+
+    def check(self, operation: str, members: Mapping[str, Any], context: RequestContext) -> None:
+        """Raise AccessDenied unless the caller of one of Lambda's operations may."""
+        if operation not in _INVOKES:
+            where = Where(context.account, context.region)
+            self.require(asks(operation, members, where), context)
+            return
+        principal = context.principal
+        name, qualifier = members["FunctionName"], members.get("Qualifier")
+        place = (principal.arn, principal.access_key, context.region, name, qualifier)
+        held = self._held.get(place)
+        if (
+            held is not None
+            and held.policies is principal.policies
+            and held.function is self._catalog.find(held.key)
+            and principal.failure is None
+        ):
+            asked = held.asked
+        else:
+            asked = self._first(operation, members, context, place)
+        self._settle(context, asked)
+
+    def _first(
+        self,
+        operation: str,
+        members: Mapping[str, Any],
+        context: RequestContext,
+        place: tuple[Any, ...],
+    ) -> Asked:
+        """The decision about an Invoke, kept if it may be."""
+        principal = context.principal
+        [ask] = asks(operation, members, Where(context.account, context.region))
+        assert isinstance(ask.of, FunctionReference)
+        function = self._catalog.find(ask.of.key)
+        asked = self._asked(ask, context)
+        policy, _ = self._about(ask)
+        if principal.failure is None and is_stable([policy, *principal.policies]):
+            if len(self._held) >= _HELD:
+                self._held.clear()
+            self._held[place] = _Held(asked, principal.policies, ask.of.key, function)
+        return asked
+
+    # any service
+
+    def require(self, asked_for: Iterable[Ask], context: RequestContext) -> None:
+        """Raise AccessDenied unless the caller may do all that is asked for."""
+        first = None
+        for ask in asked_for:
+            asked = self._asked(ask, context)
+            first = first or asked
+            if not asked.decision.allowed:
+                first = asked
+                break
+        if first is not None:
+            self._settle(context, first)
+
+    def allows(self, context: RequestContext, ask: Ask) -> bool:
+        """Whether a caller may, for who words a refusal in its own way; it is noted too."""
+        asked = self._asked(ask, context)
+        self._remember(context, asked)
+        return asked.decision.allowed or not self.enforces
+
+    def _asked(self, ask: Ask, context: RequestContext) -> Asked:
+        principal = context.principal
+        if not self._verifies:
+            return Asked(principal, ask, _NOTHING_ASKED)
+        policy, tags = self._about(ask)
+        keys = {**self._keys(context), **tags}
+        return Asked(principal, ask, decide(principal, ask, policy, keys))
+
+    def _about(self, ask: Ask) -> tuple[Document | None, dict[str, str]]:
+        """The policy of a resource, and its tags as condition keys."""
+        if ask.of is None:
+            return None, {}
+        if not isinstance(ask.of, FunctionReference):
+            key, number = ask.of
+            version = self._catalog.layers.layer(key).versions.get(number)
+            statements = list(version.policy.statements.values()) if version else []
+            return {"Version": "2012-10-17", "Statement": statements}, {}
+        function = self._catalog.find(ask.of.key)
+        if function is None:
+            return None, {}
+        policy = function.policies.get(ask.of.qualifier or LATEST)
+        tags = {f"aws:ResourceTag/{name}": value for name, value in function.tags.items()}
+        return policy.document if policy else None, tags
+
+    def _keys(self, context: RequestContext) -> dict[str, str]:
+        """The condition keys that every request has."""
+        now = self._clock.wall()
+        environ = context.environ
+        keys = {
+            "aws:CurrentTime": f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "aws:EpochTime": str(int(now)),
+            "aws:SecureTransport": "false",
+            "aws:RequestedRegion": context.region,
+        }
+        if source := source_of(environ):
+            keys["aws:SourceIp"] = source
+        if agent := environ.get("HTTP_USER_AGENT"):
+            keys["aws:UserAgent"] = agent
+        return keys
+
+    # what was decided
+
+    def _settle(self, context: RequestContext, asked: Asked) -> None:
+        if self._note is not None:
+            self._remember(context, asked)
+        if self.enforces and not asked.decision.allowed:
+            raise denied(*asked[:2], asked.decision.reason)
+
+    def _remember(self, context: RequestContext, asked: Asked) -> None:
+        context.environ[_ASKED] = asked  # type: ignore[index]
+
+    def note(
+        self,
+        environ: Mapping[str, Any],
+        request_id: str,
+        action: str,
+        status: int,
+        error: FnboxError | None = None,
+    ) -> None:
+        """Have a request noted that was answered, unless it was refused before anybody was asked;
+        `action` is what one was about whose sender is not known."""
+        if self._note is None:
+            return
+        asked: Asked | None = environ.get(_ASKED)
+        if asked is None:
+            if not isinstance(error, AuthenticationError):
+                return
+            claimed = Principal("", ANYTHING, "anonymous", claimed_key(environ))
+            asked = Asked(claimed, Ask(action, ANYTHING, ""), Decision(False, str(error)))
+        principal, ask, decision = asked
+        refused = DENIED if self.enforces or error is not None else WOULD_BE_DENIED
+        self._note(
+            Entry(
+                self._clock.wall(),
+                request_id,
+                principal.arn,
+                principal.account,
+                principal.access_key,
+                source_of(environ),
+                ask.action,
+                ask.resource,
+                ALLOWED if decision.allowed else refused,
+                decision.reason,
+                status,
+            )
+        )
+
+
+def claimed_key(environ: Mapping[str, Any]) -> str | None:
+    """The access key that a request says it is signed with."""
+    header: str = environ.get("HTTP_AUTHORIZATION", "")
+    key = header.partition("Credential=")[2].partition("/")[0]
+    return key[:128] or None
