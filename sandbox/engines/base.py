@@ -71,5 +71,6 @@ class ContainerEngine(Protocol):
     def remove(self, container: str) -> None:
         """Kill and remove, by id or name; one that is gone already is fine."""
 
-    def containers(self) -> Sequence[str]:
-        """Ids of every container of this instance, in whatever state."""
+    def containers(self, *, earlier: bool = False) -> Sequence[str]:
+        """Ids of every container of this instance, in whatever state; `earlier`: of those that
+        another life of it has made."""

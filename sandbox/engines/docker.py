@@ -34,6 +34,8 @@ from sandbox.engines.retries import Patience, persist
 from sandbox.errors import EngineError, EngineUnavailable, ImageMissing, OutcomeUnknown
 
 INSTANCE_LABEL = "dev.fnbox.instance"
+PROCESS_LABEL = "dev.fnbox.process"
+"""Differs for each life of an instance."""
 INIT_IMAGE = "fnbox/init:latest"
 
 _INIT_PATH = "/fnbox/init"
@@ -87,6 +89,7 @@ class DockerEngine:
     ) -> None:
         self._address = address
         self._instance = instance
+        self._labels = {INSTANCE_LABEL: instance, PROCESS_LABEL: secrets.token_hex(6)}
         self._state_dir = state_dir
         self._network = network
         self._oci_runtime = oci_runtime
@@ -120,7 +123,7 @@ class DockerEngine:
                 "Cmd": [],
                 "User": "0:0",
                 "WorkingDir": "/",
-                "Labels": {INSTANCE_LABEL: self._instance},
+                "Labels": self._labels,
                 "Healthcheck": {"Test": ["NONE"]},
                 "HostConfig": self._host_config(spec, limits, channel),
             }
@@ -249,7 +252,7 @@ class DockerEngine:
         with translated(f"container {container[:12]}"):
             self._persist(remove, _REMOVAL)
 
-    def containers(self) -> Sequence[str]:
+    def containers(self, *, earlier: bool = False) -> Sequence[str]:
         def every(client: APIClient, seconds: float) -> list[dict[str, Any]]:
             filters = json.dumps({"label": [f"{INSTANCE_LABEL}={self._instance}"]})
             url = client._url("/containers/json")
@@ -259,7 +262,8 @@ class DockerEngine:
 
         with translated("containers"):
             found = self._persist(every, _LIST)
-        return [container["Id"] for container in found]
+        own = self._labels[PROCESS_LABEL] if earlier else None
+        return [each["Id"] for each in found if own != each["Labels"].get(PROCESS_LABEL, "")]
 
     def _inspect(self, kind: str, name: str, patience: Patience) -> dict[str, Any]:
         return self._persist(lambda client, seconds: _get(client, kind, name, seconds), patience)
@@ -339,7 +343,7 @@ class DockerEngine:
             "Image": INIT_IMAGE,
             "Cmd": ["/init"],
             # If we or the engine die within these lines, the next start removes it.
-            "Labels": {INSTANCE_LABEL: self._instance},
+            "Labels": self._labels,
             "HostConfig": {"NetworkMode": "none"},
         }
         container = f"fnbox-init-{secrets.token_hex(6)}"

@@ -63,7 +63,7 @@ class Containers:
 
     def _sweep(self) -> None:
         try:
-            leftovers = self._engine.containers()
+            leftovers = self._engine.containers(earlier=True)
         except EngineError as error:
             _LOGGER.warning("%s; containers of an earlier run are removed once it does", error)
             # Not in the scheduler's thread: an engine that hangs would hold up every deadline.

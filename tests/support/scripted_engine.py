@@ -120,7 +120,8 @@ class ScriptedEngine:
         return 200, {"Id": IMAGE, "Config": {}}
 
     def _list(self, *_: Any) -> tuple[int, Any]:
-        return 200, [{"Id": container["Id"]} for container in self.containers.values()]
+        found = self.containers.values()
+        return 200, [{name: each[name] for name in ("Id", "Labels")} for each in found]
 
     def _create(self, query: dict[str, str], document: dict[str, Any]) -> tuple[int, Any]:
         name = query["name"]

@@ -103,6 +103,15 @@ def test_one_of_which_nothing_is_heard_is_in_doubt(
     assert list(scripted.containers) == ["one"]
 
 
+def test_what_an_earlier_life_has_left_is_told_from_ones_own(
+    scripted: ScriptedEngine, engine: DockerEngine, tmp_path: Path
+) -> None:
+    later = DockerEngine(address=scripted.address, instance="i", state_dir=tmp_path)
+    left, own = start(engine, "left"), start(later, "own")
+    assert list(later.containers(earlier=True)) == [left]
+    assert sorted(later.containers()) == sorted([left, own])
+
+
 def test_what_the_engine_refuses_is_told_at_once_and_in_its_words(
     scripted: ScriptedEngine, engine: DockerEngine
 ) -> None:

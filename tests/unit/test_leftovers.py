@@ -1,4 +1,4 @@
-"""Containers that could not be removed: who is told, and that an engine that hangs holds up nobody."""
+"""Containers that could not be removed: who is told; and an engine that hangs holds up nobody."""
 
 from __future__ import annotations
 
