@@ -107,6 +107,10 @@ class EngineUnavailable(EngineError):
     """The container engine does not answer."""
 
 
+class OutcomeUnknown(EngineUnavailable):
+    """The container engine does not say whether it has made a container, or may make it yet."""
+
+
 class ImageMissing(EngineError):
     """An image that is needed is not on the engine."""
 

@@ -60,13 +60,17 @@ class ContainerEngine(Protocol):
         """Look up an image by name or id; ImageMissing when it is not there."""
 
     def start(self, name: str, spec: ContainerSpec, limits: ResourceLimits, channel: Path) -> str:
-        """Create and start a container whose init finds `control.sock` in `channel`; its id."""
+        """Create and start a container whose init finds `control.sock` in `channel`; its id.
+
+        Raises OutcomeUnknown, too, when there may be a container of this name, or come to be.
+        """
 
     def limit(self, container: str, limits: ResourceLimits) -> None:
         """Change the limits of a running container."""
 
     def remove(self, container: str) -> None:
-        """Kill and remove; one that is gone already is fine."""
+        """Kill and remove, by id or name; one that is gone already is fine."""
 
-    def containers(self) -> Sequence[str]:
-        """Ids of every container of this instance, in whatever state."""
+    def containers(self, *, earlier: bool = False) -> Sequence[str]:
+        """Ids of every container of this instance, in whatever state; `earlier`: of those that
+        another life of it has made."""

@@ -2,6 +2,11 @@
 
 Every container gets the isolation that design and SECURITY promise, whatever the
 function asks for; nothing a user supplies is copied into its HostConfig.
+
+Every call is answered within the seconds of its Patience, which it is tried again for: an
+engine that hangs, resets a connection or fails now and then is not noticed by who calls.
+All are idempotent. A container is created under a name that no other has, so that one whose
+answer was lost is found by it.
 """
 
 from __future__ import annotations
@@ -9,24 +14,28 @@ from __future__ import annotations
 import functools
 import io
 import json
+import secrets
 import socket
 import tarfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import docker.errors
 import requests.exceptions
 from docker import APIClient
 
 from sandbox.engines.base import ContainerSpec, Image, ResourceLimits
-from sandbox.errors import EngineError, EngineUnavailable, ImageMissing
+from sandbox.engines.retries import Patience, persist
+from sandbox.errors import EngineError, EngineUnavailable, ImageMissing, OutcomeUnknown
 
 INSTANCE_LABEL = "dev.fnbox.instance"
+PROCESS_LABEL = "dev.fnbox.process"
+"""Differs for each life of an instance."""
 INIT_IMAGE = "fnbox/init:latest"
 
 _INIT_PATH = "/fnbox/init"
@@ -41,8 +50,17 @@ _INODES_PER_MIB = 64
 _INLINE_CODE_MIB = 16
 # An engine that has answered this recently is not asked again whether it lives.
 _TRUSTED_SECONDS = 5.0
-_PING_SECONDS = 1.5
+# Every cold start begins with a question: an engine that has fallen silent is found out early.
+_QUESTION = Patience((0.5, 0.7, 1.3))
+_LIST = Patience((2, 4))
+_CHANGE = Patience((2, 4, 8))
+_REMOVAL = Patience((4, 8, 16))
+_CONNECT_SECONDS = 1.5
 _CALL_SECONDS = 60
+
+_FAILURES = (requests.exceptions.RequestException, docker.errors.DockerException)
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -54,7 +72,7 @@ def translated(what: str) -> Iterator[None]:
         raise ImageMissing(f"{what}: {error.explanation}") from error
     except docker.errors.APIError as error:
         raise EngineError(f"{what}: the Docker Engine says: {error.explanation}") from error
-    except (requests.exceptions.RequestException, docker.errors.DockerException) as error:
+    except _FAILURES as error:
         raise EngineUnavailable(
             f"{what}: the Docker Engine does not answer; start it, or set FNBOX_DOCKER_HOST"
         ) from error
@@ -74,12 +92,13 @@ class DockerEngine:
     ) -> None:
         self._address = address
         self._instance = instance
+        self._labels = {INSTANCE_LABEL: instance, PROCESS_LABEL: secrets.token_hex(6)}
         self._state_dir = state_dir
         self._network = network
         self._oci_runtime = oci_runtime
         self._connecting = threading.Lock()
         self._client: APIClient | None = None
-        self._answered = 0.0
+        self._answered = self._failed = 0.0
         self._init: Path | None = None
         self._init_looked_up = 0.0
         self._seccomp = json.dumps(
@@ -88,10 +107,7 @@ class DockerEngine:
 
     def image(self, reference: str) -> Image:
         with translated(f"image {reference}"):
-            client = self._ready()
-            url = client._url("/images/{0}/json", reference)
-            # Every cold start begins here: an engine that has fallen silent is found out early.
-            found = client._result(client.get(url, timeout=_PING_SECONDS), json=True)
+            found = self._inspect("images", reference, _QUESTION)
         config = found.get("Config") or {}
         return Image(
             id=found["Id"],
@@ -103,7 +119,7 @@ class DockerEngine:
 
     def start(self, name: str, spec: ContainerSpec, limits: ResourceLimits, channel: Path) -> str:
         with translated(f"container {name}"):
-            client = self._ready()
+            self._ready()
             body = {
                 "Image": spec.image,
                 "Entrypoint": [_INIT_PATH, f"unix:{_CHANNEL_PATH}/control.sock"],
@@ -111,17 +127,65 @@ class DockerEngine:
                 "User": "0:0",
                 "Env": _INIT_ENVIRONMENT,
                 "WorkingDir": "/",
-                "Labels": {INSTANCE_LABEL: self._instance},
+                "Labels": self._labels,
                 "Healthcheck": {"Test": ["NONE"]},
                 "HostConfig": self._host_config(spec, limits, channel),
             }
-            container: str = client.create_container_from_config(body, name)["Id"]
+        try:
+            with translated(f"container {name}"):
+                container = self._create(name, body)
+                self._start(container)
+        except EngineError as error:
             try:
-                client.start(container)
-            except (docker.errors.DockerException, requests.exceptions.RequestException):
-                self.remove(container)
-                raise
+                self.remove(name)
+            except EngineError:
+                raise OutcomeUnknown(str(error)) from error
+            if isinstance(error, EngineUnavailable):
+                # What was not answered in time may still be done later.
+                raise OutcomeUnknown(str(error)) from error
+            raise
         return container
+
+    def _create(self, name: str, body: dict[str, Any]) -> str:
+        """The id of the container of this name: made now, or by an attempt without an answer."""
+
+        def create(client: APIClient, seconds: float) -> str:
+            url = client._url("/containers/create")
+            try:
+                answer = client._post_json(url, data=body, params={"name": name}, timeout=seconds)
+                created: str = client._result(answer, json=True)["Id"]
+            except docker.errors.APIError as error:
+                if error.status_code != 409:
+                    raise
+                # The name is in use, by an attempt that is still under way if none has it yet.
+                try:
+                    created = _get(client, "containers", name, seconds)["Id"]
+                except docker.errors.NotFound as absent:
+                    raise docker.errors.DockerException(f"{name} is being created") from absent
+            return created
+
+        return self._persist(create, _CHANGE)
+
+    def _start(self, container: str) -> None:
+        refused: list[docker.errors.APIError] = []
+
+        def start(client: APIClient, seconds: float) -> None:
+            url = client._url("/containers/{0}/start", container)
+            try:
+                client._result(client._post(url, timeout=seconds))
+            except docker.errors.NotFound:
+                raise
+            except docker.errors.APIError as error:
+                refused.append(error)
+                raise
+
+        try:
+            self._persist(start, _CHANGE)
+        except docker.errors.NotFound as error:
+            if not refused:
+                raise
+            # One that does not start is removed by the engine: what counts is why it did not.
+            raise refused[0] from error
 
     def _host_config(
         self, spec: ContainerSpec, limits: ResourceLimits, channel: Path
@@ -167,16 +231,20 @@ class DockerEngine:
         }
 
     def limit(self, container: str, limits: ResourceLimits) -> None:
-        with translated(f"container {container[:12]}"):
-            client = self._ready()
+        def update(client: APIClient, seconds: float) -> None:
             url = client._url("/containers/{0}/update", container)
-            client._result(client._post_json(url, data=_update_body(limits)))
+            body = _update_body(limits)
+            client._result(client._post_json(url, data=body, timeout=seconds))
+
+        with translated(f"container {container[:12]}"):
+            self._persist(update, _CHANGE)
 
     def remove(self, container: str) -> None:
-        with translated(f"container {container[:12]}"):
-            client = self._ready()
+        def remove(client: APIClient, seconds: float) -> None:
+            url = client._url("/containers/{0}", container)
+            how = {"v": True, "force": True}
             try:
-                client.remove_container(container, force=True, v=True)
+                client._result(client._delete(url, params=how, timeout=seconds))
             except docker.errors.NotFound:
                 return
             except docker.errors.APIError as error:
@@ -184,24 +252,54 @@ class DockerEngine:
                     raise
                 # The engine is at it already, since the init has ended.
                 with suppress(docker.errors.NotFound):
-                    client.wait(container, timeout=_CALL_SECONDS, condition="removed")
+                    client.wait(container, timeout=seconds, condition="removed")
 
-    def containers(self) -> Sequence[str]:
+        with translated(f"container {container[:12]}"):
+            self._persist(remove, _REMOVAL)
+
+    def containers(self, *, earlier: bool = False) -> Sequence[str]:
+        def every(client: APIClient, seconds: float) -> list[dict[str, Any]]:
+            filters = json.dumps({"label": [f"{INSTANCE_LABEL}={self._instance}"]})
+            url = client._url("/containers/json")
+            answer = client._get(url, params={"all": 1, "filters": filters}, timeout=seconds)
+            found: list[dict[str, Any]] = client._result(answer, json=True)
+            return found
+
         with translated("containers"):
-            label = f"{INSTANCE_LABEL}={self._instance}"
-            found = self._ready().containers(all=True, filters={"label": label})
-        return [container["Id"] for container in found]
+            found = self._persist(every, _LIST)
+        own = self._labels[PROCESS_LABEL] if earlier else None
+        return [each["Id"] for each in found if own != each["Labels"].get(PROCESS_LABEL, "")]
+
+    def _inspect(self, kind: str, name: str, patience: Patience) -> dict[str, Any]:
+        return self._persist(lambda client, seconds: _get(client, kind, name, seconds), patience)
+
+    def _persist(self, attempt: Callable[[APIClient, float], T], patience: Patience) -> T:
+        client = self._ready()
+        return _persist(lambda seconds: attempt(client, seconds), patience)
 
     def _ready(self) -> APIClient:
-        """The client of an engine that answers, or EngineUnavailable within two seconds."""
-        now = time.monotonic()
-        if self._client is None or now - self._answered > _TRUSTED_SECONDS:
+        """The client of an engine that answers. Raises what the SDK does, in three seconds."""
+        began = time.monotonic()
+        if self._client is None or began - self._answered > _TRUSTED_SECONDS:
             with self._connecting:
-                if self._client is None:
-                    self._client = connect(self._address)
-                ping(self._client)
-            self._answered = now
+                if self._failed > began:  # while we waited for who asked before us
+                    raise docker.errors.DockerException("it has just not answered")
+                if self._answered < began:
+                    self._ask()
+        assert self._client is not None, "it has been asked"
         return self._client
+
+    def _ask(self) -> None:
+        """Find out whether the engine answers."""
+        try:
+            if self._client is None:
+                self._client = _persist(lambda seconds: connect(self._address, seconds), _QUESTION)
+            client = self._client
+            _persist(lambda seconds: ping(client, seconds), _QUESTION)
+        except _FAILURES:
+            self._failed = time.monotonic()
+            raise
+        self._answered = time.monotonic()
 
     @functools.cached_property
     def _mounted(self) -> list[tuple[Path, Path]]:
@@ -209,7 +307,7 @@ class DockerEngine:
         if not Path("/.dockerenv").exists():
             return []
         try:
-            own = self._ready().inspect_container(socket.gethostname())
+            own = self._inspect("containers", socket.gethostname(), _QUESTION)
         except docker.errors.NotFound:
             return []
         return [(Path(mount["Destination"]), Path(mount["Source"])) for mount in own["Mounts"]]
@@ -227,40 +325,72 @@ class DockerEngine:
         now = time.monotonic()
         if self._init is not None and now - self._init_looked_up < _TRUSTED_SECONDS:
             return self._init
-        client = self._ready()
         try:
-            image_id = client.inspect_image(INIT_IMAGE)["Id"].removeprefix("sha256:")
+            found = self._inspect("images", INIT_IMAGE, _QUESTION)
         except docker.errors.ImageNotFound as error:
             raise ImageMissing(
                 f"the image {INIT_IMAGE} is missing: run `fnbox images build`"
             ) from error
-        path: Path = self._state_dir / "init" / image_id[:16] / "init"
+        path: Path = self._state_dir / "init" / found["Id"].removeprefix("sha256:")[:16] / "init"
         if not path.exists():
-            # Labelled: if we or the engine die within these lines, the next start removes it.
-            labels = {INSTANCE_LABEL: self._instance}
-            container = client.create_container(INIT_IMAGE, ["/init"], labels=labels)["Id"]
-            try:
-                chunks, _ = client.get_archive(container, "/init")
-                with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-                    member = archive.extractfile("init")
-                    assert member is not None, "the image's /init is a regular file"
-                    _write_executable(path, member.read())
-            finally:
-                client.remove_container(container)
+            _write_executable(path, self._take_out_init())
         self._init, self._init_looked_up = path, now
         return path
 
+    def _take_out_init(self) -> bytes:
+        def archive(client: APIClient, seconds: float) -> bytes:
+            url = client._url("/containers/{0}/archive", container)
+            answer = client._get(url, params={"path": "/init"}, timeout=seconds)
+            content: bytes = client._result(answer, binary=True)
+            return content
 
-def connect(address: str) -> APIClient:
+        body = {
+            "Image": INIT_IMAGE,
+            "Cmd": ["/init"],
+            # If we or the engine die within these lines, the next start removes it.
+            "Labels": self._labels,
+            "HostConfig": {"NetworkMode": "none"},
+        }
+        container = f"fnbox-init-{secrets.token_hex(6)}"
+        try:
+            self._create(container, body)
+            content = self._persist(archive, _CHANGE)
+        finally:
+            self.remove(container)
+        with tarfile.open(fileobj=io.BytesIO(content)) as packed:
+            member = packed.extractfile("init")
+            assert member is not None, "the image's /init is a regular file"
+            return member.read()
+
+
+def connect(address: str, seconds: float = _CONNECT_SECONDS) -> APIClient:
     """A client that speaks the newest API version that both sides know."""
-    client = APIClient(base_url=address, version="auto", timeout=_PING_SECONDS)
+    client = APIClient(base_url=address, version="auto", timeout=seconds)
     client.timeout = _CALL_SECONDS
+    # What would be looked for in the environment at every call, proxies, is not for engines.
+    client.trust_env = False
     return client
 
 
-def ping(client: APIClient) -> None:
+def ping(client: APIClient, seconds: float = _CONNECT_SECONDS) -> None:
     """Return when the engine answers; raises what the SDK raises."""
-    client._result(client.get(client._url("/_ping"), timeout=_PING_SECONDS))
+    client._result(client.get(client._url("/_ping"), timeout=seconds))
+
+
+def _get(client: APIClient, kind: str, name: str, seconds: float) -> dict[str, Any]:
+    """What the engine says of one of its `images` or `containers`."""
+    url = client._url(f"/{kind}/{{0}}/json", name)
+    found: dict[str, Any] = client._result(client._get(url, timeout=seconds), json=True)
+    return found
+
+
+def _persist(attempt: Callable[[float], T], patience: Patience) -> T:
+    return persist(attempt, patience, transient=_transient, errors=_FAILURES, pause=time.sleep)
+
+
+def _transient(error: Exception) -> bool:
+    """Whether it may be gone the next time: no answer, half an answer, or a 5xx."""
+    return not isinstance(error, docker.errors.APIError) or error.is_server_error()
 
 
 def _update_body(limits: ResourceLimits) -> dict[str, int]:

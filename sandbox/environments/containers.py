@@ -7,6 +7,7 @@ its own. Whatever happens, both are given back once the container is gone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import logging
 import os
@@ -22,8 +23,10 @@ from sandbox.clock import Clock
 from sandbox.engines.base import ContainerEngine, ContainerSpec, ResourceLimits
 from sandbox.environments.channel import PROTOCOL, Channel, FrameKind
 from sandbox.environments.environment import ExecutionEnvironment
+from sandbox.environments.leftovers import Leftovers
 from sandbox.environments.scheduler import Scheduler
-from sandbox.errors import EngineError, EnvironmentFailed
+from sandbox.errors import EngineError, EnvironmentFailed, OutcomeUnknown
+from sandbox.threads import in_background
 
 _LOGGER = logging.getLogger(__name__)
 _SOCKET = "control.sock"
@@ -48,6 +51,7 @@ class Containers:
         self._start_seconds = start_seconds
         self._scheduler = scheduler
         self._clock = clock
+        self._leftovers = Leftovers(engine, scheduler, clock)
         self._uids = list(uids)
         self._lock = threading.Lock()
 
@@ -59,13 +63,15 @@ class Containers:
 
     def _sweep(self) -> None:
         try:
-            leftovers = self._engine.containers()
+            leftovers = self._engine.containers(earlier=True)
         except EngineError as error:
             _LOGGER.warning("%s; containers of an earlier run are removed once it does", error)
-            self._scheduler.call_later(_RETRY_SECONDS, self._sweep)
+            # Not in the scheduler's thread: an engine that hangs would hold up every deadline.
+            again = functools.partial(in_background, self._sweep, "sweep")
+            self._scheduler.call_later(_RETRY_SECONDS, again)
             return
         for container in leftovers:
-            self._remove(container, lambda: None)
+            self._leftovers.remove(container, lambda: None)
 
     def boot(
         self,
@@ -76,14 +82,18 @@ class Containers:
     ) -> ExecutionEnvironment:
         """Start a container and wait for its init. Raises EngineError, EnvironmentFailed."""
         identifier = secrets.token_hex(6)
+        full_name = f"{name}-{identifier}"
         directory = self._directory / identifier
         uid = self._take_uid()
         container = None
         try:
             with _listening(directory) as listener:
-                container = self._engine.start(f"{name}-{identifier}", spec, limits, directory)
+                container = self._engine.start(full_name, spec, limits, directory)
                 channel = self._greet(listener)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OutcomeUnknown):
+                # Its init would find no socket, and end: nothing of it is in use.
+                self._leftovers.doubt(full_name)
             self._forget(container, directory, uid)
             raise
         return ExecutionEnvironment(
@@ -138,16 +148,7 @@ class Containers:
         if container is None:
             forget()
         else:
-            self._remove(container, forget)
-
-    def _remove(self, container: str, done: Callable[[], None]) -> None:
-        try:
-            self._engine.remove(container)
-        except EngineError as error:
-            _LOGGER.warning("container %s is still there: %s", container[:12], error)
-            self._scheduler.call_later(_RETRY_SECONDS, lambda: self._remove(container, done))
-        else:
-            done()
+            self._leftovers.remove(container, forget)
 
     def _take_uid(self) -> int:
         with self._lock:
