@@ -23,6 +23,10 @@ _RUST = """FROM fnbox/toolchain
 COPY main.rs /function/
 RUN mkdir /package && rustc -O -o /package/bootstrap /function/main.rs
 """
+_LIBRARY = """FROM fnbox/toolchain
+COPY library.c /function/
+RUN mkdir /package && gcc -shared -fPIC -o /package/libown.so /function/library.c
+"""
 # For the oldest Java that we have a runtime of.
 _JAVA = """FROM fnbox/java-test
 COPY *.java /function/
@@ -32,6 +36,7 @@ RUN javac -encoding UTF-8 --release 17 -cp /build/core -d /package /function/*.j
 _BUILDS = {
     "main.go": (_GO, "init-test"),
     "main.c": (_C, "toolchain"),
+    "library.c": (_LIBRARY, "toolchain"),
     "main.rs": (_RUST, "toolchain"),
 }
 """By source: a build stage, and the image of ours that it is built on. Else it is Java."""
@@ -51,7 +56,7 @@ def ensure(*names: str) -> None:
 
 
 def compiled(sources: Mapping[str, str], folder: Path) -> dict[str, str | bytes]:
-    """The package of a program in Go, C or Rust, `bootstrap`, or of Java classes.
+    """The package of a program in Go, C or Rust, `bootstrap`, of a C library, or of Java classes.
 
     Each call has a folder of its own. Compilers are in images: hosts need none.
     """
