@@ -107,7 +107,8 @@ var bootstraps = []string{"/var/task/bootstrap", "/opt/bootstrap"}
 func locate(command []string, path string) (string, []string, error) {
 	if len(command) == 0 {
 		for _, file := range bootstraps {
-			if executable(file) {
+			// One that may not be executed is chosen too, and says so when it is.
+			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
 				return file, []string{file}, nil
 			}
 		}

@@ -131,6 +131,7 @@ RECIPES: Mapping[str, Recipe] = {
         _java("17", "bookworm"),
         replace(_java("21", "trixie"), name="java-test", target="loop"),
         *map(_provided, ("al2023", "al2")),
+        Recipe(name="toolchain", base="base-trixie", folder="images/toolchain", wanted=False),
         Recipe(
             name="init-lint",
             base="base-trixie",

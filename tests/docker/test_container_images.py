@@ -152,6 +152,21 @@ def test_image_config_overrides_what_the_image_says(
             "fork/exec /none: no such file or directory",
         ),
         (
+            {"EntryPoint": ["none"]},
+            "Runtime.InvalidEntrypoint",
+            'exec: "none": executable file not found in $PATH',
+        ),
+        (
+            {"EntryPoint": ["/app"]},
+            "Runtime.InvalidEntrypoint",
+            "fork/exec /app: permission denied",
+        ),
+        (
+            {"WorkingDirectory": "/app/program"},
+            "Runtime.InvalidWorkingDir",
+            "chdir /app/program: not a directory",
+        ),
+        (
             {"WorkingDirectory": "/none"},
             "Runtime.InvalidWorkingDir",
             "chdir /none: no such file or directory",

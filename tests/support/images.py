@@ -15,11 +15,31 @@ WORKDIR /function
 COPY main.go .
 RUN printf 'module function\\n\\ngo 1.19\\n' >go.mod && go build -o /package/bootstrap .
 """
+_C = """FROM fnbox/toolchain
+COPY main.c /function/
+RUN mkdir /package && gcc -D_GNU_SOURCE -O2 -Wall -Werror -o /package/bootstrap /function/main.c
+"""
+_RUST = """FROM fnbox/toolchain
+COPY main.rs /function/
+RUN mkdir /package && rustc -O -o /package/bootstrap /function/main.rs
+"""
+_LIBRARY = """FROM fnbox/toolchain
+COPY library.c /function/
+RUN mkdir /package && gcc -shared -fPIC -o /package/libown.so /function/library.c
+"""
 # For the oldest Java that we have a runtime of.
 _JAVA = """FROM fnbox/java-test
 COPY *.java /function/
 RUN javac -encoding UTF-8 --release 17 -cp /build/core -d /package /function/*.java
 """
+
+_BUILDS = {
+    "main.go": (_GO, "init-test"),
+    "main.c": (_C, "toolchain"),
+    "library.c": (_LIBRARY, "toolchain"),
+    "main.rs": (_RUST, "toolchain"),
+}
+"""By source: a build stage, and the image of ours that it is built on. Else it is Java."""
 
 
 def ensure(*names: str) -> None:
@@ -36,15 +56,15 @@ def ensure(*names: str) -> None:
 
 
 def compiled(sources: Mapping[str, str], folder: Path) -> dict[str, str | bytes]:
-    """The package of a Go program, `bootstrap`, or of Java classes, each in its own folder.
+    """The package of a program in Go, C or Rust, `bootstrap`, of a C library, or of Java classes.
 
-    Compiled with the toolchain that our own images are built with.
+    Each call has a folder of its own. Compilers are in images: hosts need none.
     """
-    go = "main.go" in sources
-    dockerfile = _GO if go else _JAVA
+    found = (build for name, build in _BUILDS.items() if name in sources)
+    dockerfile, toolchain = next(found, (_JAVA, "java-test"))
     for name, content in {**sources, "Dockerfile": dockerfile}.items():
         (folder / name).write_text(content)
-    ensure("init-test" if go else "java-test")
+    ensure(toolchain)
     image = docker("build", "--quiet", "--force-rm", str(folder), seconds=_BUILD_SECONDS)
     try:
         container = docker("create", image, "true")

@@ -72,6 +72,14 @@ def test_what_layers_bring_is_on_the_search_paths():
     assert own["LD_LIBRARY_PATH"] == "/mine"
 
 
+def test_the_working_directory_is_the_one_that_it_is_told():
+    assert configured()["environment"]["PWD"] == "/var/task"
+    image = replace(IMAGE, working_directory="/app")
+    version = make_version(Runtime=None, PackageType="Image")
+    told = configuration(version, image, uid=1, log_group="group", log_stream="stream")
+    assert told["environment"]["PWD"] == told["workingDirectory"] == "/app"
+
+
 def test_an_image_knows_its_paths_better_than_the_platform():
     image = replace(IMAGE, environment=("PATH=/bin", "LD_LIBRARY_PATH=/lib"))
     version = make_version()
