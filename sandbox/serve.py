@@ -21,6 +21,7 @@ from sandbox.aws import extra
 from sandbox.errors import StartupError
 from sandbox.http.worker import InvokeWorker
 from sandbox.settings import Settings
+from sandbox.setup import exposure
 from sandbox.state import StateLock
 from sandbox.traces import otlp
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 LIMITS = {"limit_request_line": 8190, "limit_request_field_size": 65_536}
 """What gunicorn refuses to read."""
 
+_LOGGER = logging.getLogger(__name__)
 _CONNECTIONS = 20_000
 _IDLE_CONNECTION_SECONDS = 75
 _BACKLOG = 2048
@@ -48,9 +50,12 @@ def serve(settings: Settings, ready_fd: int | None = None) -> None:
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    warning = exposure.check(settings)
     if settings.aws:
         extra.check()
     otlp.check(settings.otlp_endpoint)
+    if warning:
+        _LOGGER.warning(warning)
     lock = StateLock(settings.state_dir)
     listener = _listen(settings)
     with lock:

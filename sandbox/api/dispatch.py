@@ -111,6 +111,10 @@ class Dispatch:
     def failed(self, request_id: str = "") -> Reply:
         """The answer to a request at which this code broke."""
         error = FnboxError("An error occurred and the request cannot be processed.")
+        return self.refused(error, request_id)
+
+    def refused(self, error: FnboxError, request_id: str = "") -> Reply:
+        """The answer to a request that ended with `error`."""
         return error_reply(error, request_id or new_request_id(), self._model.errors)
 
     def _answer(

@@ -229,7 +229,7 @@ def open_api(
             raise ImageMissing(f"the image of {runtime} is missing: build it")
 
     services = Services(
-        settings=Settings(state_dir=folder, **settings),
+        settings=Settings(**{"state_dir": folder, "allowed_hosts": ("lambda.test",), **settings}),
         clock=clock,
         catalog=catalog,
         service=service,
