@@ -169,7 +169,6 @@ class ShortWay:
     def _refused(self, environ: WSGIEnvironment, by_host: bool, for_url: bool) -> Reply | None:
         """The answer to whom the door does not let in."""
         try:
-            self._door.check_target(environ)
             if not by_host:
                 self._door.check_host(environ)
             if not for_url:

@@ -72,18 +72,6 @@ class FrontDoor:
             and "HTTP_SEC_FETCH_SITE" not in environ
         )
 
-    def check_target(self, environ: Mapping[str, Any]) -> None:
-        """Raise InvalidRequestContent unless there is one host that a request is for."""
-        host: str | None = environ.get("HTTP_HOST")
-        target: str = environ.get("RAW_URI", "/")
-        if host is None:
-            if environ.get("SERVER_PROTOCOL") != "HTTP/1.0":
-                raise InvalidRequestContent("The request has no Host header.")
-        elif "://" in target.partition("?")[0] and not target.startswith("/"):
-            parts = urlsplit(target)
-            if parts.scheme not in ("http", "https") or parts.netloc.lower() != host.lower():
-                raise InvalidRequestContent("The request's target is not on the host of its Host.")
-
     def check_host(self, environ: Mapping[str, Any]) -> None:
         """Raise AccessDenied for a request that came by a name that may be anybody's.
 
