@@ -11,6 +11,7 @@ import errno
 import gc
 import logging
 import os
+import resource
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from sandbox.aws import extra
 from sandbox.errors import StartupError
 from sandbox.http.worker import InvokeWorker
 from sandbox.settings import Settings
+from sandbox.setup import exposure
 from sandbox.state import StateLock
 from sandbox.traces import otlp
 
@@ -30,16 +32,24 @@ if TYPE_CHECKING:
     from sandbox.api.app import ShortWay
     from sandbox.control_plane import ControlPlane
 
-LIMITS = {"limit_request_line": 8190, "limit_request_field_size": 65_536}
+LIMITS = {"limit_request_line": 8190, "limit_request_field_size": 16_384}
 """What gunicorn refuses to read."""
 
+_LOGGER = logging.getLogger(__name__)
 _CONNECTIONS = 20_000
+"""At most; and half of the files that this process may open, the others of which calls need."""
 _IDLE_CONNECTION_SECONDS = 75
 _BACKLOG = 2048
 _CLOSE_SECONDS = 12
 # A client behind a silent connection is noticed within about 2 minutes; a call that
-# runs for 15 keeps its entry in every NAT table on the way.
-_KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 45), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 5))
+# runs for 15 keeps its entry in every NAT table on the way. One that takes nothing of its answer
+# for so long is given up too.
+_KEEP_ALIVE = (
+    (socket.TCP_KEEPIDLE, 45),
+    (socket.TCP_KEEPINTVL, 15),
+    (socket.TCP_KEEPCNT, 5),
+    (socket.TCP_USER_TIMEOUT, 120_000),
+)
 
 
 def serve(settings: Settings, ready_fd: int | None = None) -> None:
@@ -48,9 +58,12 @@ def serve(settings: Settings, ready_fd: int | None = None) -> None:
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    warning = exposure.check(settings)
     if settings.aws:
         extra.check()
     otlp.check(settings.otlp_endpoint)
+    if warning:
+        _LOGGER.warning(warning)
     lock = StateLock(settings.state_dir)
     listener = _listen(settings)
     with lock:
@@ -82,6 +95,13 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
+def _open_files() -> int:
+    """How many this process may have: all that the system lets it."""
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    return limit if limit != resource.RLIM_INFINITY else 2 * _CONNECTIONS
+
+
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, told all it needs to know."""
 
@@ -97,7 +117,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "bind": f"fd://{self._listener.fileno()}",
             "workers": 1,
             "worker_class": InvokeWorker,
-            "worker_connections": _CONNECTIONS,
+            "worker_connections": min(_CONNECTIONS, _open_files() // 2),
             "keepalive": _IDLE_CONNECTION_SECONDS,
             # A call may take 15 minutes and a laptop may sleep: no worker is killed for silence.
             "timeout": 0,

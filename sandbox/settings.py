@@ -51,6 +51,21 @@ class Settings:
 
     host: str = _setting("127.0.0.1", "address that the control plane listens on")
     port: int = _setting(4566, "port that the control plane listens on")
+    insecure: bool = _setting(
+        False,
+        "`true`: an address that others can reach may be listened on although `FNBOX_IAM` is not "
+        "`enforce`, as with `fnbox up --insecure`: whoever reaches it can run code here",
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        (),
+        "names, as `fnbox,*.example.test`, that requests may have in their Host beside this "
+        "machine's own and any address",
+    )
+    allowed_origins: tuple[str, ...] = _setting(
+        (),
+        "origins, as `https://app.example.test`, whose web pages may use the API beside those of "
+        "this machine's own servers",
+    )
     state_dir: Path = _setting(
         _default_state_dir,
         "where functions, queued events, logs and sockets are kept; by default "
@@ -259,6 +274,9 @@ def _convert(kind: str, raw: Any) -> Any:
         return _BOOLEANS[str(raw).lower()]
     if kind == "dict[str, str]":
         return _mapping(raw)
+    if kind == "tuple[str, ...]":
+        items = raw if isinstance(raw, list) else str(raw).split(",")
+        return tuple(str(item).strip() for item in items if str(item).strip())
     return str(raw)
 
 

@@ -11,7 +11,8 @@ there, and to the same functions:
   it for most invokes without WSGI's ceremony: with a dict that holds the request's
   method, `RAW_URI`, query, headers and `wsgi.input`, and nothing else.
 
-What is for another AWS service leaves before Flask, for `PassingOn`.
+What is for another AWS service leaves before Flask, for `PassingOn`. Nobody gets to any of them
+whom `FrontDoor` does not let in.
 """
 
 from __future__ import annotations
@@ -26,23 +27,26 @@ from werkzeug.exceptions import HTTPException
 
 import sandbox
 from sandbox.api.access import access_blueprint
-from sandbox.api.context import RECEIVED
+from sandbox.api.context import RECEIVED, new_request_id
 from sandbox.api.dispatch import Dispatch, Found, request_target
 from sandbox.api.elsewhere import destination
 from sandbox.api.errors import Body, Reply
 from sandbox.api.events import events_blueprint
+from sandbox.api.front_door import FrontDoor
 from sandbox.api.functions import CODE_PATH
 from sandbox.api.invoke import OPERATIONS as INVOKE
 from sandbox.api.logs import logs_blueprint
 from sandbox.api.model import load
 from sandbox.api.pages import ask_who_calls
 from sandbox.api.passing_on import PassingOn
+from sandbox.api.refusals import refusal
 from sandbox.api.services import Services
 from sandbox.api.traces import traces_blueprint
 from sandbox.api.urls.address import HOST_MARK
 from sandbox.api.urls.front import FunctionUrls
 from sandbox.catalog import Code
 from sandbox.clock import Clock
+from sandbox.errors import AccessDenied, CallerError
 from sandbox.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -111,25 +115,34 @@ def create_app(services: Services) -> Flask:
             return lambda_api()
         return reply(dispatch.failed())  # Flask has logged what was raised
 
-    short_way = ShortWay(app.wsgi_app, dispatch, FunctionUrls(services), others, services.clock)
+    short_way = ShortWay(
+        app.wsgi_app,
+        FrontDoor(services.settings),
+        dispatch,
+        FunctionUrls(services),
+        others,
+        services.clock,
+    )
     app.wsgi_app = short_way  # type: ignore[method-assign]
     app.extensions["short_way"] = short_way
     return app
 
 
 class ShortWay:
-    """Answers Invoke and its kin itself, and hands everything else to `urls`, to `others`, which
-    answer what is for other AWS services, or to `further`."""
+    """Answers Invoke and its kin itself, and hands everything else that `door` lets in to `urls`,
+    to `others`, which answer what is for other AWS services, or to `further`."""
 
     def __init__(
         self,
         further: WSGIApplication,
+        door: FrontDoor,
         dispatch: Dispatch,
         urls: FunctionUrls,
         others: PassingOn,
         clock: Clock,
     ) -> None:
         self._further = further
+        self._door = door
         self._dispatch = dispatch
         self._urls = urls
         self._others = others
@@ -138,12 +151,15 @@ class ShortWay:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ[RECEIVED] = self._now()
         # a function may have any path, Invoke's too
-        if HOST_MARK in environ.get("HTTP_HOST", ""):
+        by_host = HOST_MARK in environ.get("HTTP_HOST", "").lower()
+        found = None if by_host else self._dispatch.route(environ)
+        for_url = by_host or (found is None and self._urls.serves(environ))
+        refused = self._refused(environ, by_host, for_url)
+        if refused is not None:
+            status, headers, body = refused
+        elif for_url:
             return self._urls(environ, start_response)
-        found = self._dispatch.route(environ)
-        if found is None and self._urls.serves(environ):
-            return self._urls(environ, start_response)
-        if found is None or found[0].name not in INVOKE:
+        elif found is None or found[0].name not in INVOKE:
             path, _ = request_target(environ)
             unknown = found is None and bool(self._others.services)
             other = destination(environ, path, unknown=unknown)
@@ -155,8 +171,27 @@ class ShortWay:
         start_response(_STATUS_LINES.get(status, f"{status} Unknown"), [*headers, *length_of(body)])
         return (body,) if isinstance(body, bytes) else body
 
+    def _refused(self, environ: WSGIEnvironment, by_host: bool, for_url: bool) -> Reply | None:
+        """The answer to whom the door does not let in."""
+        try:
+            if not by_host:
+                self._door.check_host(environ)
+            if not for_url:
+                self._door.check_origin(environ)
+        except CallerError as error:
+            path, _ = request_target(environ)
+            other = destination(environ, path, unknown=False)
+            if other is None or not isinstance(error, AccessDenied):
+                return self._dispatch.refused(error)
+            return refusal(
+                environ, other.service, 403, "AccessDenied", str(error), new_request_id()
+            )
+        return None
+
     def route(self, environ: WSGIEnvironment) -> Found | None:
         """Invoke, if that is what is asked for: its answer is bytes."""
+        if not self._door.knows(environ):
+            return None
         environ[RECEIVED] = self._now()
         found = self._dispatch.route(environ)
         return found if found is not None and found[0].name == "Invoke" else None

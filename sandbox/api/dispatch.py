@@ -122,6 +122,10 @@ class Dispatch:
     def failed(self, request_id: str = "") -> Reply:
         """The answer to a request at which this code broke."""
         error = FnboxError("An error occurred and the request cannot be processed.")
+        return self.refused(error, request_id)
+
+    def refused(self, error: FnboxError, request_id: str = "") -> Reply:
+        """The answer to a request that ended with `error`."""
         return error_reply(error, request_id or new_request_id(), self._model.errors)
 
     def _answer(
@@ -171,7 +175,15 @@ def read_body(environ: Mapping[str, Any], operation: Operation) -> bytes:
     limit = _LIMITS.get(operation.name, DOCUMENT_BYTES)
     if environ.get("HTTP_X_AMZ_INVOCATION_TYPE") == "Event" and operation.name == "Invoke":
         limit = EVENT_BYTES
-    body = read_bytes(environ, operation.name, limit)
+    return read_plain(environ, operation.name, limit)
+
+
+def read_plain(environ: Mapping[str, Any], operation: str, limit: int) -> bytes:
+    """The whole body, which nobody has to inflate: what that makes of it has no limit.
+
+    Raises as `read_bytes`, and UnsupportedMediaType.
+    """
+    body = read_bytes(environ, operation, limit)
     encoding = environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower()
     if body and encoding not in ("", "identity"):
         raise UnsupportedMediaType(f"A body with Content-Encoding {encoding} is not supported.")
@@ -194,7 +206,7 @@ def read_bytes(environ: Mapping[str, Any], operation: str, limit: int) -> bytes:
     try:
         body: bytes = environ["wsgi.input"].read(limit + 1 if length is None else length)
     except OSError as error:
-        raise InvalidRequestContent("The connection ended within the request's body.") from error
+        raise InvalidRequestContent(f"The request's body cannot be read: {error}") from error
     if length is None:
         if len(body) > limit:
             raise too_large(operation, limit)

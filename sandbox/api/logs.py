@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from flask import Blueprint, Response, g, request
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from sandbox.api.context import new_request_id, read_context
+from sandbox.api.dispatch import read_plain
 from sandbox.api.model import read_model
 from sandbox.api.pages import account_shown
 from sandbox.api.validation import Check, Constraints
@@ -94,13 +94,15 @@ def logs_blueprint(store: LogStore, settings: Settings) -> Blueprint:
     def cloudwatch_logs() -> Response:
         target = request.headers.get("X-Amz-Target", "")
         context = read_context(request.environ, new_request_id(), settings, g.get("principal"))
-        request.max_content_length = REQUEST_BYTES
+        operation = target.removeprefix(TARGET)
         try:
-            body = request.get_data()
-        except RequestEntityTooLarge:
-            status, answer = 413, _error(RequestTooLarge("The request is too large."))
+            body = read_plain(request.environ, operation, REQUEST_BYTES)
+        except RequestTooLarge as error:
+            status, answer = 413, _error(error)
+        except CallerError as error:
+            status, answer = 400, _error(error)
         else:
-            status, answer = api(target.removeprefix(TARGET), body, context.account, context.region)
+            status, answer = api(operation, body, context.account, context.region)
         return Response(
             json.dumps(answer, separators=(",", ":")),
             status,

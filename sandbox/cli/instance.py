@@ -7,7 +7,7 @@ import shlex
 
 import click
 
-from sandbox.cli.options import as_options, with_aws, with_settings
+from sandbox.cli.options import as_options, with_aws, with_insecure, with_settings
 from sandbox.settings import Settings
 
 
@@ -15,15 +15,17 @@ from sandbox.settings import Settings
 @click.option("--example", is_flag=True, help="Deploy an example and invoke it with the AWS CLI.")
 @click.option("--verbose", "-v", is_flag=True, help="Show what the tools print.")
 @with_aws
+@with_insecure
 @with_settings
 def up(settings: Settings, example: bool, verbose: bool) -> None:
     """Start fnbox, with all that it needs: Docker Engine, images, control plane."""
     from sandbox.aws import extra
     from sandbox.engines.images import DockerImages
-    from sandbox.setup import engine, images, instance
+    from sandbox.setup import engine, exposure, images, instance
     from sandbox.setup import example as example_function
     from sandbox.setup.progress import Progress
 
+    warning = exposure.check(settings)
     if settings.aws:
         extra.check()
     progress = Progress(verbose=verbose)
@@ -31,6 +33,8 @@ def up(settings: Settings, example: bool, verbose: bool) -> None:
     images.build([], DockerImages(settings.docker_host), progress)
     instance.up(settings, as_options(settings), progress)
     click.echo(f"fnbox answers at {settings.url}; its log: {instance.log_path(settings)}", err=True)
+    if warning:
+        click.echo(f"Warning: {warning}.", err=True)
     if example:
         example_function.show(settings, progress, click.echo)
 
@@ -77,6 +81,7 @@ def env(settings: Settings) -> None:
     "--ready-fd", type=int, help="File descriptor that gets a byte once calls are answered."
 )
 @with_aws
+@with_insecure
 @with_settings
 def serve(settings: Settings, ready_fd: int | None) -> None:
     """Run the control plane in the foreground."""

@@ -26,6 +26,13 @@ with_aws = click.option(
     "--aws", is_flag=True, help="Offer SQS, SNS, S3, STS, IAM, EventBridge and others as well."
 )
 """For commands that start an instance; goes above `with_settings`, which reads it."""
+with_insecure = click.option(
+    "--insecure",
+    is_flag=True,
+    help="Listen where others can reach it although FNBOX_IAM is not `enforce`.",
+)
+"""As `with_aws`."""
+_SWITCHES = ("aws", "insecure")
 
 
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,7 +41,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(**arguments: Any) -> Any:
         chosen = {name: arguments.pop(name) for name in NAMES}
-        chosen["aws"] = arguments.pop("aws", False) or None
+        chosen |= {name: arguments.pop(name, False) or None for name in _SWITCHES}
         return command(Settings.load(**chosen), **arguments)
 
     for option in reversed(_OPTIONS):
@@ -45,4 +52,5 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 def as_options(settings: Settings) -> list[str]:
     """The command line that says which instance these settings are about."""
     pairs = ((f"--{name.replace('_', '-')}", str(getattr(settings, name))) for name in NAMES)
-    return [*(word for pair in pairs for word in pair), *(["--aws"] if settings.aws else [])]
+    switches = [f"--{name}" for name in _SWITCHES if getattr(settings, name)]
+    return [*(word for pair in pairs for word in pair), *switches]

@@ -7,14 +7,16 @@ gunicorn with every byte that was read. Behaviour is gunicorn's, byte for byte b
 the date, which tests/unit/test_http_worker.py shows by asking both.
 
 What a connection may do beside: it may be silent between two requests, or dawdle over a
-request's head, for `keepalive` seconds; a client that leaves during its call is noticed
-and logged, and the call goes on; at the end nothing is waited for but calls in flight.
+request's head, for `keepalive` seconds, and less where there is no room for others; over a body as
+`receiving` has it. A client that leaves during its call is noticed and logged, and the call goes
+on; at the end nothing is waited for but calls in flight.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import logging
 import math
@@ -36,6 +38,8 @@ from gunicorn import http, util
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
+from sandbox.http import doubts
+from sandbox.http.receiving import Body, ParsedBody, Receiver
 from sandbox.http.wire import REQUEST_ID, read_head, write_head
 from sandbox.sockets import send_all
 
@@ -44,6 +48,10 @@ READ_BYTES = 64 * 2**10
 WATCH_SECONDS = 1.0
 """How often connections are looked at, and how long a call runs unwatched."""
 
+_AT_ONCE = 64
+"""Invokes of one connection that are answered in a row before others have their turn."""
+_ROOM = 20
+"""Connections are ended early where fewer than one in so many are left."""
 _FAILED = "An error occurred and the request cannot be processed."
 _Poll = get_original("select", "poll")  # gevent's own is for waiting
 _LOGGER = logging.getLogger(__name__)
@@ -73,13 +81,15 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
         """Connections between two requests, and since when; the longest first."""
         self._calls: dict[socket.socket, tuple[float, dict[str, Any]]] = {}
         """The calls that run: since when, and WSGI's variables."""
+        self._receiving: dict[socket.socket, Receiver] = {}
+        """Connections that more is read from."""
 
     # From start to end.
 
     def run(self) -> None:
         [listener] = self.sockets
         listener.setblocking(True)
-        connections = Pool(self.worker_connections)
+        self._connections = connections = Pool(self.worker_connections)
         server = StreamServer(listener, partial(self.handle, listener), spawn=connections)
         server.start()
         watch = gevent.spawn(self._watch)
@@ -106,12 +116,25 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             gevent.sleep(WATCH_SECONDS)
             now = time.monotonic()
             self._end_the_idle(now - self.cfg.keepalive)
+            self._end_the_late(now)
+            self._make_room(self._connections.free_count())
             self._notice_the_gone(now - WATCH_SECONDS)
 
     def _end_the_idle(self, since_before: float) -> None:
         for client, since in list(self._waiting.items()):
             if since > since_before:
                 break
+            _end_reading(client)
+
+    def _end_the_late(self, now: float) -> None:
+        for client, receiver in list(self._receiving.items()):
+            if receiver.is_late(now):
+                _end_reading(client)
+
+    def _make_room(self, free: int) -> None:
+        """Who waits for nothing, and longest, goes when there are hardly connections left."""
+        wanted = self.worker_connections // _ROOM - free
+        for client in list(self._waiting)[: max(0, wanted)]:
             _end_reading(client)
 
     def _notice_the_gone(self, begun_before: float) -> None:
@@ -142,19 +165,23 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
         request = None
         try:
             server = listener.getsockname()
-            parser = http.get_parser(self.cfg, client, address)
+            receiver = Receiver(client, self._receiving)
+            parser = http.get_parser(self.cfg, receiver, address)
             rest = b""
             while self.alive:
                 self._waiting[client] = time.monotonic()
-                rest = self._answer_invokes(client, rest)
+                rest = self._answer_invokes(client, receiver, rest)
                 if not rest:
                     break
                 parser.unreader.unread(rest)
+                receiver.begin_head()
                 request = next(parser)
+                receiver.begin_body()
+                request.body = body = ParsedBody(request.body)
                 del self._waiting[client]
                 self.handle_request(server, request, client, address)
                 self._waiting[client] = time.monotonic()
-                if request.should_close() or not parser.finish_body():
+                if request.should_close() or not body.skip():
                     break
                 rest = parser.unreader.take_buffered()
                 request = None
@@ -170,17 +197,17 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             self._calls.pop(client, None)
             util.close(client)
 
-    def _answer_invokes(self, client: socket.socket, rest: bytes) -> bytes:
+    def _answer_invokes(self, client: socket.socket, receiver: Receiver, rest: bytes) -> bytes:
         """Answer one Invoke after another; the bytes of something else, or none at the end."""
         short_way: ShortWay = self.app.short_way
-        while True:
+        for number in itertools.count(1):
             data = rest or client.recv(READ_BYTES)
             head = read_head(data)
             found = short_way.route(head.environ) if head else None
             if head is None or found is None:
                 return data
             environ, begin, length = head
-            body = Body(client, data[begin : begin + length], length)
+            body = Body(receiver, data[begin : begin + length], length)
             rest = data[begin + length :]
             environ["wsgi.input"] = body
             del self._waiting[client]
@@ -192,9 +219,13 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             send_all(client, top, b"" if status == HTTPStatus.NO_CONTENT else answer)
             self._waiting[client] = time.monotonic()
             if not self.alive or not body.skip():
-                return b""
+                break
+            if number % _AT_ONCE == 0:
+                gevent.sleep(0)
+        return b""
 
     def handle_request(self, server: Any, request: Any, client: Any, address: Any) -> Any:
+        doubts.check(request)
         self._calls[client] = time.monotonic(), {"RAW_URI": request.uri}
         try:
             return super().handle_request(server, request, client, address)
@@ -208,42 +239,6 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
         status = int(said.data[9:12] or 500)
         with contextlib.suppress(OSError):
             send_all(client, *refusal(status, str(error)))
-
-
-class Body:
-    """A request's body: what came with its head, then what its connection brings."""
-
-    __slots__ = ("_client", "_held", "_left")
-
-    def __init__(self, client: socket.socket, held: bytes, length: int) -> None:
-        self._client = client
-        self._held = held
-        self._left = length
-
-    def read(self, size: int) -> bytes:
-        """`size` bytes, which are all that are left; fewer when the connection has ended."""
-        held, self._held = self._held, b""
-        if len(held) == self._left:
-            self._left = 0
-            return held
-        data = bytearray(self._left)
-        count = len(held)
-        data[:count] = held
-        view = memoryview(data)
-        while count < len(data):
-            received = self._client.recv_into(view[count:])
-            if not received:
-                break
-            count += received
-        self._left -= count
-        view.release()
-        return bytes(data[:count] if self._left else data)
-
-    def skip(self) -> bool:
-        """Leave what was not read behind; whether the connection can be used again."""
-        if self._left:
-            self.read(self._left)
-        return not self._left
 
 
 def _end_reading(client: socket.socket) -> None:

@@ -61,7 +61,7 @@ def bridge_address() -> str:
 def networked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An instance whose functions have a network."""
     path = tmp_path_factory.mktemp("networked") / "state"
-    instance = Instance(path, network="bridge", host="0.0.0.0")
+    instance = Instance(path, network="bridge", host="0.0.0.0", insecure=True)
     try:
         yield instance.start()
     finally:

@@ -241,7 +241,7 @@ def open_api(
         if runtime in missing:
             raise ImageMissing(f"the image of {runtime} is missing: build it")
 
-    told = Settings(state_dir=folder, **settings)
+    told = Settings(**{"state_dir": folder, "allowed_hosts": ("lambda.test",), **settings})
     authentication = make_authentication(catalog.database, clock, told)
     limits = AccountLimits.of(told, authentication.store)
     catalog.room.limit(limits)

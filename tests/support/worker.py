@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -53,7 +53,11 @@ def ask(asked: InvokeWorker, sent: bytes, *, ends: bool = True) -> bytes:
         if ends:
             ours.shutdown(socket.SHUT_WR)
         asked.handle(cast(Any, _LISTENER), theirs, ADDRESS)
-        return b"".join(iter(lambda: ours.recv(2**16), b""))
+        answer = bytearray()
+        with suppress(ConnectionResetError):  # it has not read all that was sent
+            while data := ours.recv(2**16):
+                answer += data
+        return bytes(answer)
 
 
 def masked(answer: bytes) -> bytes:

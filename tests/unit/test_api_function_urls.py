@@ -105,7 +105,7 @@ def test_the_url_is_where_the_api_was_reached(client: Any) -> None:
         ("localhost", "127.0.0.1:4566", "localhost:4566"),
         ("fnbox.example", "fnbox.example", "fnbox.example"),
         ("fnbox.example:8080", "127.0.0.1:4566", "fnbox.example:8080"),
-        ("localhost", "h:port", "localhost"),
+        ("localhost", "127.0.0.1", "localhost"),
     ],
 )
 def test_the_url_is_under_the_domain_that_is_set(

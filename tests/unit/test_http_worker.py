@@ -160,7 +160,7 @@ def test_the_smuggler_is_refused_and_his_second_request_unread(
 def test_requests_of_both_kinds_share_a_connection(
     api: Api, ours: InvokeWorker, theirs: InvokeWorker
 ) -> None:
-    get = b"GET /_fnbox/health HTTP/1.1\r\nHost: x\r\n\r\n"
+    get = b"GET /_fnbox/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     chunked = LEFT_TO_GUNICORN["chunked"]
     sent = request(body=b"1") + get + request(body=b"2") + chunked + get * 2 + request(body=b"3")
     answer = ask(ours, sent)

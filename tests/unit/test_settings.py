@@ -19,7 +19,7 @@ def table() -> str:
     defaults = Settings()
     for item in fields(Settings):
         value = getattr(defaults, item.name)
-        computed = item.name in ("state_dir", "max_environments") or value in ("", {})
+        computed = item.name in ("state_dir", "max_environments") or value in ("", {}, ())
         default = "" if computed else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
         alias = item.metadata["alias"]
         others = [alias[0]] if alias else list(item.metadata["entries"])

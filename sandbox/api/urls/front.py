@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox.api.context import new_request_id, read_context, read_trace, verified
 from sandbox.api.dispatch import SYNC_BYTES, read_bytes, request_target, too_large
 from sandbox.api.errors import error_reply
+from sandbox.api.front_door import SANDBOX
 from sandbox.api.model import load
 from sandbox.api.services import Services
 from sandbox.api.urls import access, cors
@@ -60,6 +61,8 @@ class FunctionUrls:
             ("X-Amzn-Trace-Id", trace),
             *given,
         ]
+        if by_host(environ.get("HTTP_HOST", "")) is None:
+            headers.append(SANDBOX)
         if isinstance(body, bytes) and status not in _NO_BODY:
             headers.append(("Content-Length", str(len(body))))
         bodiless = status in _NO_BODY or environ["REQUEST_METHOD"] == "HEAD"

@@ -1,0 +1,153 @@
+"""What a client may take its time over: bounds on what is received of a connection.
+
+A head has so many bytes, and its connection so many seconds in which it is idle or sends it (see
+`worker`). A body has to come at a pace: after a grace of `BODY_SECONDS`, time that was spent
+waiting for it has to be matched by bytes. Memory is taken for what has come, never for what a
+Content-Length promises.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import gevent
+from gunicorn.http.errors import LimitRequestHeaders, ParseException
+
+HEAD_BYTES = 64 * 2**10
+"""Of a head beyond what came with its first read."""
+BODY_SECONDS = 30.0
+BODY_RATE = 1024.0
+"""Bytes a second, on average, that a body has to come at after that."""
+UNREAD_BYTES = 256 * 2**20
+"""Of a body that nobody wanted: so much is received, since many clients hear an answer only once
+they have sent all; then the connection is closed."""
+
+_FIRST_BYTES = 256 * 2**10
+_PIECE_BYTES = 64 * 2**10
+_READS_AT_ONCE = 16
+
+
+class Receiver:
+    """A connection's receiving side, for gunicorn's parser as for `Body`."""
+
+    __slots__ = ("_client", "_left", "_reads", "_received", "_since", "_slow", "_waited")
+
+    def __init__(self, client: socket.socket, slow: dict[socket.socket, Receiver]) -> None:
+        """`slow` holds those that wait for their client; `is_late` says how long they may."""
+        self._client = client
+        self._slow = slow
+        self._reads = 0
+        self._since = 0.0
+        self.begin_body()
+
+    def begin_head(self) -> None:
+        self._left: int | None = HEAD_BYTES
+
+    def begin_body(self) -> None:
+        self._left = None
+        self._received = 0
+        self._waited = 0.0
+
+    def recv(self, size: int) -> bytes:
+        """As a socket's; raises LimitRequestHeaders within a head that is too long."""
+        self._before()
+        data = self._client.recv(size)
+        self._after(len(data))
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise LimitRequestHeaders("limit request header section size")
+        return data
+
+    def recv_into(self, view: memoryview) -> int:
+        self._before()
+        count = self._client.recv_into(view)
+        self._after(count)
+        return count
+
+    def is_late(self, now: float) -> bool:
+        """Whether the body that is waited for comes too slowly."""
+        waited = self._waited + now - self._since
+        return self._left is None and waited > BODY_SECONDS + self._received / BODY_RATE
+
+    def _before(self) -> None:
+        self._reads += 1
+        if self._reads % _READS_AT_ONCE == 0:
+            gevent.sleep(0)  # where there is always something to read nobody else would run
+        self._since = time.monotonic()
+        self._slow[self._client] = self
+
+    def _after(self, count: int) -> None:
+        self._slow.pop(self._client, None)
+        self._waited += time.monotonic() - self._since
+        self._received += count
+
+
+class Body:
+    """A request's body: what came with its head, then what its connection brings."""
+
+    __slots__ = ("_held", "_left", "_receiver")
+
+    def __init__(self, receiver: Receiver, held: bytes, length: int) -> None:
+        self._receiver = receiver
+        self._held = held
+        self._left = length
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes, which are all that are left; fewer when the connection has ended."""
+        held, self._held = self._held, b""
+        if len(held) == self._left:
+            self._left = 0
+            return held
+        self._receiver.begin_body()
+        data = bytearray(held)
+        count, length = len(held), self._left
+        while count < length:
+            if count == len(data):
+                data.extend(bytes(min(length - count, max(count, _FIRST_BYTES))))
+            with memoryview(data) as view, view[count:] as rest:
+                received = self._receiver.recv_into(rest)
+            if not received:
+                break
+            count += received
+        self._left -= count
+        return bytes(data[:count] if self._left else data)
+
+    def skip(self) -> bool:
+        """Leave what was not read behind; whether the connection can be used again."""
+        if self._left:
+            self.read(self._left)
+        return not self._left
+
+
+class ParsedBody:
+    """gunicorn's of a request, for WSGI; what is no body raises OSError, as one that breaks off."""
+
+    def __init__(self, body: object) -> None:
+        self._body = body
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._body, name)
+
+    def read(self, size: int | None = None) -> bytes:
+        try:
+            data: bytes = self._body.read(size)  # type: ignore[attr-defined]
+        except ParseException as error:
+            raise OSError(f"it is no body: {error}") from error
+        return data
+
+    def skip(self) -> bool:
+        """As Body's, for so many bytes at most."""
+        if self._body.failed:  # type: ignore[attr-defined]
+            return False
+        left = UNREAD_BYTES
+        try:
+            while left > 0:
+                data = self.read(_PIECE_BYTES)
+                if not data:
+                    return True
+                left -= len(data)
+        except OSError:
+            return False  # answered it is already
+        return False
