@@ -185,6 +185,10 @@ func TestMemoryIsReadFromEitherKindOfCgroup(t *testing.T) {
 	if n := value(nil, []byte("anon ")); n != 0 {
 		t.Error(n)
 	}
+	gvisor := []byte("MemTotal:         704512 kB\nAnonPages:         11612 kB\nShmem:   4 kB\n")
+	if n := value(gvisor, []byte("AnonPages:")) - value(gvisor, []byte("Shmem:")); n != 11608 {
+		t.Error(n)
+	}
 }
 
 func TestMemoryIsWatchedMoreCloselyTheLessIsLeft(t *testing.T) {

@@ -14,6 +14,7 @@ from sandbox.api.authorization import Authorization
 from sandbox.api.services import Services
 from sandbox.aws.clients import AwsClients
 from sandbox.aws.companion import Companion
+from sandbox.catalog import oci_runtimes
 from sandbox.catalog.catalog import Catalog
 from sandbox.clock import SystemClock
 from sandbox.engines.docker import DockerEngine
@@ -80,7 +81,6 @@ class ControlPlane:
             instance=instance_id(state_dir),
             state_dir=state_dir,
             network=settings.network,
-            oci_runtime=settings.oci_runtime,
         )
         containers = Containers(
             engine,
@@ -100,6 +100,11 @@ class ControlPlane:
             clock=clock,
             buildable=RUNTIMES,
             sessions=sessions,
+            oci_runtime=lambda key: oci_runtimes.chosen(
+                self.catalog.function(key).tags,
+                settings.oci_runtime,
+                settings.oci_runtime_choices,
+            ),
         )
         self.pool = EnvironmentPool(
             launcher,

@@ -145,6 +145,11 @@ class Settings:
         "`shared`: weighted by memory, at least one CPU each; `lambda`: exactly memory/1769 CPUs",
     )
     oci_runtime: str = _setting("", "OCI runtime of the containers, as `runsc`; empty: Docker's")
+    oci_runtime_choices: str = _setting(
+        "runsc",
+        "OCI runtimes that a function may choose by its tag `fnbox:oci-runtime` instead, with "
+        "commas between them",
+    )
     first_uid: int = _setting(100000, "first of the user ids that environments run as, one each")
     runtime_images: dict[str, str] = _setting(
         dict,

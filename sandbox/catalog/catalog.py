@@ -19,7 +19,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox.catalog import attachments, documents, provisioned, publication, routing, storage
+from sandbox.catalog import (
+    attachments,
+    documents,
+    oci_runtimes,
+    provisioned,
+    publication,
+    routing,
+    storage,
+)
 from sandbox.catalog.attachments import FunctionUrl
 from sandbox.catalog.code_store import CodeStore, recount
 from sandbox.catalog.database import Database
@@ -391,7 +399,7 @@ class Catalog:
 
         def add(found: Function | None) -> Function:
             function = existing(found, key)
-            return replace(function, tags={**function.tags, **tags})
+            return oci_runtimes.tagged(function, {**function.tags, **tags})
 
         self._change(key, add)
 
@@ -402,7 +410,7 @@ class Catalog:
         def remove(found: Function | None) -> Function:
             function = existing(found, key)
             left = {name: value for name, value in function.tags.items() if name not in gone}
-            return replace(function, tags=left)
+            return oci_runtimes.tagged(function, left)
 
         self._change(key, remove)
 

@@ -38,6 +38,8 @@ class ContainerSpec:
     """Size of /tmp."""
     layers: Path | None = None
     """Mounted read-only at /opt; None: /opt is the image's."""
+    oci_runtime: str = ""
+    """What starts it, as `runsc`; empty: what the engine takes by itself."""
 
     @property
     def dedicated(self) -> bool:

@@ -88,14 +88,12 @@ class DockerEngine:
         instance: str,
         state_dir: Path,
         network: str = "none",
-        oci_runtime: str = "",
     ) -> None:
         self._address = address
         self._instance = instance
         self._labels = {INSTANCE_LABEL: instance, PROCESS_LABEL: secrets.token_hex(6)}
         self._state_dir = state_dir
         self._network = network
-        self._oci_runtime = oci_runtime
         self._connecting = threading.Lock()
         self._client: APIClient | None = None
         self._answered = self._failed = 0.0
@@ -155,6 +153,12 @@ class DockerEngine:
                 answer = client._post_json(url, data=body, params={"name": name}, timeout=seconds)
                 created: str = client._result(answer, json=True)["Id"]
             except docker.errors.APIError as error:
+                runtime = body["HostConfig"].get("Runtime")
+                if runtime and "unknown runtime" in str(error.explanation).lower():
+                    raise EngineError(
+                        f"the Docker Engine has no OCI runtime {runtime!r}: `fnbox doctor` says "
+                        "how to have gVisor's"
+                    ) from error
                 if error.status_code != 409:
                     raise
                 # The name is in use, by an attempt that is still under way if none has it yet.
@@ -227,7 +231,7 @@ class DockerEngine:
             "CgroupnsMode": "private",
             "LogConfig": {"Type": "none"},
             "AutoRemove": True,
-            **({"Runtime": self._oci_runtime} if self._oci_runtime else {}),
+            **({"Runtime": spec.oci_runtime} if spec.oci_runtime else {}),
         }
 
     def limit(self, container: str, limits: ResourceLimits) -> None:

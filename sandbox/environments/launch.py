@@ -18,12 +18,15 @@ from sandbox.environments.log import LogWriter
 from sandbox.environments.runtimes import RuntimeImage, RuntimeImages
 from sandbox.errors import FnboxError
 from sandbox.logs import lines
+from sandbox.names import FunctionKey
 from sandbox.settings import Settings
 
 _DEFAULT_MEMORY_MIB = 128
 _DEFAULT_TMP_MIB = 512
 _OVERHEAD_MIB = 48
 """For the init, the code that came by frame, and the kernel's share, on top of the function's."""
+_OWN_KERNEL_MIB = 128
+"""For what runs beside the function where another OCI runtime is asked for: gVisor's kernel."""
 _MIB_PER_CPU = 1769
 _SHARES_PER_CPU = 1024
 
@@ -49,9 +52,10 @@ class Launcher:
         clock: Clock,
         buildable: Collection[str],
         sessions: Sessions,
+        oci_runtime: Callable[[FunctionKey], str] = lambda _: "",
     ) -> None:
         """`buildable`: the runtimes that fnbox makes an image of; `sessions` makes the keys that
-        functions get."""
+        functions get; `oci_runtime`: that of a function."""
         self._engine = engine
         self._containers = containers
         self._code = code
@@ -59,6 +63,7 @@ class Launcher:
         self._settings = settings
         self._clock = clock
         self._sessions = sessions
+        self._oci_runtime = oci_runtime
         self._runtimes = RuntimeImages(
             engine.image,
             named=settings.runtime_images,
@@ -81,6 +86,7 @@ class Launcher:
             whole=version.package_type == "Image",
             tmp_mib=version.ephemeral_storage,
             layers=None if version.layers is None else self._code.tree(version.layers),
+            oci_runtime=self._oci_runtime(version.key),
         )
 
     def boot(
@@ -91,12 +97,12 @@ class Launcher:
     ) -> ExecutionEnvironment:
         """Start a container for `version`, or a spare."""
         if version is None:
-            return self._containers.boot("fnbox-spare", spec, self._limits(None), on_lost)
+            return self._containers.boot("fnbox-spare", spec, self._limits(None, spec), on_lost)
         began = self._clock.monotonic()
         release = self._hold(version, spec)
         try:
             environment = self._containers.boot(
-                f"fnbox-{version.key.name}", spec, self._limits(version), on_lost
+                f"fnbox-{version.key.name}", spec, self._limits(version, spec), on_lost
             )
         except FnboxError:
             release()
@@ -123,7 +129,7 @@ class Launcher:
     def initialize(self, environment: ExecutionEnvironment, version: Version) -> bool:
         """Assign the version and start its runtime; whether it is ready for an event."""
         environment.asked = environment.asked or (self._clock.monotonic(), True)
-        limits = self._limits(version)
+        limits = self._limits(version, environment.spec)
         if limits != environment.limits:
             self._containers.limit(environment, limits)
         group = str(version.configuration["LoggingConfig"]["LogGroup"])
@@ -173,14 +179,15 @@ class Launcher:
             )
         return self._runtimes.find(version.runtime or "")
 
-    def _limits(self, version: Version | None) -> ResourceLimits:
+    def _limits(self, version: Version | None, spec: ContainerSpec) -> ResourceLimits:
         memory = version.memory_size if version else _DEFAULT_MEMORY_MIB
         tmp = version.ephemeral_storage if version else _DEFAULT_TMP_MIB
+        overhead = _OVERHEAD_MIB + (_OWN_KERNEL_MIB if spec.oci_runtime else 0)
         cpus = memory / _MIB_PER_CPU
         if self._settings.cpu != "lambda":
             cpus = max(1.0, cpus)
         return ResourceLimits(
-            memory_bytes=(memory + tmp + _OVERHEAD_MIB) * 2**20,
+            memory_bytes=(memory + tmp + overhead) * 2**20,
             nano_cpus=int(min(cpus, os.cpu_count() or 1) * 1e9),
             cpu_shares=max(2, round(_SHARES_PER_CPU * memory / _MIB_PER_CPU)),
         )

@@ -169,15 +169,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
     control_plane.close()
 
 
-@pytest.mark.docker
-@pytest.mark.parametrize(
-    ("number", "scenario"),
-    list(enumerate(SCENARIOS)),
-    ids=[scenario.name for scenario in SCENARIOS],
-)
-def test_a_real_container_streams(
-    control_plane: ControlPlane, number: int, scenario: Scenario
-) -> None:
+def deploy(control_plane: ControlPlane, scenario: Scenario, number: int) -> FunctionReference:
     key = FunctionKey("000000000000", "us-east-1", f"stream-{number}")
     control_plane.catalog.create_function(
         key,
@@ -190,5 +182,18 @@ def test_a_real_container_streams(
         },
     )
     control_plane.catalog.activate(key, "$LATEST")
-    check(scenario, control_plane.service.stream, FunctionReference(key, None))
-    control_plane.catalog.delete_function(key)
+    return FunctionReference(key, None)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("number", "scenario"),
+    list(enumerate(SCENARIOS)),
+    ids=[scenario.name for scenario in SCENARIOS],
+)
+def test_a_real_container_streams(
+    control_plane: ControlPlane, number: int, scenario: Scenario
+) -> None:
+    reference = deploy(control_plane, scenario, number)
+    check(scenario, control_plane.service.stream, reference)
+    control_plane.catalog.delete_function(reference.key)

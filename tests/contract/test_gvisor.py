@@ -1,0 +1,84 @@
+"""The same endings under gVisor: functions whose containers `runsc` starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sandbox.control_plane import ControlPlane
+from sandbox.settings import Settings
+from tests.contract import scenarios, test_contract, test_streams
+from tests.support import streaming
+from tests.support.instance import docker
+
+pytestmark = pytest.mark.docker
+
+QUICK = {"a function that returns its event", "a timeout", "more memory than the function has"}
+
+
+def cases(of: list[Any], quick: set[str]) -> list[Any]:
+    """All of a table; what is not in `quick` with `make test-all` alone."""
+    return [
+        pytest.param(
+            scenario, id=scenario.name, marks=() if scenario.name in quick else pytest.mark.thorough
+        )
+        for scenario in of
+    ]
+
+
+def patient(scenario: Any) -> Any:
+    """A runtime that starts again within a call needs longer there: 3 s for 1 s, in every text."""
+    if scenario.timeout != 1:
+        return scenario
+
+    def later(text: Any) -> Any:
+        return text.replace("1.00 seconds", "3.00 seconds") if isinstance(text, str) else text
+
+    members = {
+        name: later(getattr(scenario, name))
+        for name in ("payload", "details", "after")
+        if hasattr(scenario, name)
+    }
+    if hasattr(scenario, "log"):
+        members["log"] = tuple(map(later, scenario.log))
+    return replace(scenario, timeout=3, **members)
+
+
+@pytest.fixture(scope="module")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    if "runsc" not in docker("info", "--format", "{{json .Runtimes}}"):
+        pytest.skip("the engine has no runsc: README, gVisor")
+    made = ControlPlane(
+        Settings.load(
+            state_dir=tmp_path_factory.mktemp("state"),
+            spares=0,
+            oci_runtime="runsc",
+            runtime_images={
+                "provided.al2023": "fnbox/python3.13:latest",
+                streaming.RUNTIME: streaming.IMAGE,
+            },
+        )
+    )
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("scenario", cases(scenarios.SCENARIOS, QUICK))
+def test_under_gvisor_a_container_gives_what_lambda_gives_for(
+    control_plane: ControlPlane, scenario: scenarios.Scenario
+) -> None:
+    reference = test_contract.deploy(control_plane, patient(scenario), 0)
+    test_contract.check(patient(scenario), control_plane.service.invoke, reference)
+    control_plane.catalog.delete_function(reference.key)
+
+
+@pytest.mark.parametrize("scenario", cases(test_streams.SCENARIOS, {"exit status 3"}))
+def test_under_gvisor_a_container_streams(
+    control_plane: ControlPlane, scenario: test_streams.Scenario
+) -> None:
+    reference = test_streams.deploy(control_plane, patient(scenario), 0)
+    test_streams.check(patient(scenario), control_plane.service.stream, reference)
+    control_plane.catalog.delete_function(reference.key)
