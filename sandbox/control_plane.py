@@ -18,11 +18,15 @@ from sandbox.catalog import oci_runtimes
 from sandbox.catalog.catalog import Catalog
 from sandbox.clock import SystemClock
 from sandbox.engines.docker import DockerEngine
+from sandbox.engines.images import DockerImages
+from sandbox.engines.pulls import Pulls
 from sandbox.environments.containers import Containers
 from sandbox.environments.launch import Launcher
 from sandbox.environments.pool import EnvironmentPool
 from sandbox.environments.provisioning import Provisioning
+from sandbox.environments.runtimes import RuntimeImages
 from sandbox.environments.scheduler import Scheduler
+from sandbox.environments.supply import ImageSupply
 from sandbox.logs.store import LogStore
 from sandbox.metrics import Metrics
 from sandbox.queue import (
@@ -91,14 +95,22 @@ class ControlPlane:
             clock=clock,
         )
         containers.clean()
+        pulls = Pulls(lambda: DockerImages(settings.docker_host), clock)
+        runtimes = RuntimeImages(
+            engine.image,
+            named=settings.runtime_images,
+            buildable=RUNTIMES,
+            substitutes=settings.substitute_runtimes,
+            registry=settings.runtime_registry,
+        )
+        images = ImageSupply(engine.image, runtimes, pulls)
         launcher = Launcher(
-            engine=engine,
+            images=images,
             containers=containers,
             code=self.catalog.code,
             logs=self.logs,
             settings=settings,
             clock=clock,
-            buildable=RUNTIMES,
             sessions=sessions,
             oci_runtime=lambda key: oci_runtimes.chosen(
                 self.catalog.function(key).tags,
@@ -198,8 +210,9 @@ class ControlPlane:
                 traces=traces,
                 activate=self.service.activate,
                 provided=provisioning.provided,
-                image_id=lambda uri: engine.image(uri).id,
-                check_runtime=launcher.check_runtime,
+                image_id=images.identity,
+                check_runtime=images.check_runtime,
+                pulls=pulls.running,
                 clients=clients,
                 companion=self._companion.connect if self._companion else None,
             )

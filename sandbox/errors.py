@@ -117,6 +117,14 @@ class ImageMissing(EngineError):
     code = "InvalidRuntimeException"
 
 
+class RegistryUnavailable(EngineError):
+    """The registry of an image does not answer."""
+
+
+class PullFailed(EngineError):
+    """An image that its registry has could not be pulled."""
+
+
 class EnvironmentFailed(FnboxError):
     """An execution environment broke in a way that is not its function's doing."""
 

@@ -25,6 +25,7 @@ from sandbox.errors import (
     FnboxError,
     ImageMissing,
     NotFound,
+    PullFailed,
     RecursiveInvocation,
     TooManyRequests,
 )
@@ -174,9 +175,12 @@ class InvokeService:
         ).start()
 
     def activate_unsettled(self) -> None:
-        """Complete what an earlier run left in progress."""
+        """Complete what an earlier run left in progress; images may still have to be pulled."""
         for key, version in self._catalog.unsettled():
-            self._catalog.activate(key, version)
+            if self._catalog.function(key).versions[version].package_type == "Image":
+                self.activate(key, version)
+            else:
+                self._catalog.activate(key, version)
 
     def _activate(self, key: FunctionKey, version: str) -> None:
         self._catalog.activate(key, version, self._failure(key, version))
@@ -190,16 +194,18 @@ class InvokeService:
             _LOGGER.warning("%s cannot run yet: %s", key.qualified(version), error)
 
     def _failure(self, key: FunctionKey, version: str) -> tuple[str, str] | None:
-        """Why a creation or update cannot be completed: its reason's code and text.
+        """Pull what has to be; why a creation or update cannot be completed: its reason's code
+        and text.
 
         An image that is gone stays so; a runtime's can still be built, and an engine started.
         """
         try:
             found = self._catalog.version(FunctionReference(key, version))
-            if found.package_type == "Image":
-                self._pool.check(found)
+            self._pool.provide(found)
         except ImageMissing:
             return "ImageDeleted", f"Source image {found.image_uri} does not exist."
+        except PullFailed as error:
+            return "InternalError", str(error)
         except (NotFound, EngineError):
             return None
         return None

@@ -156,6 +156,11 @@ class Settings:
         "images to use in place of those that fnbox builds, as `runtime=image,…` or a JSON object",
         alias=("LAMBDA_RUNTIME_IMAGE_MAPPING", str),
     )
+    runtime_registry: str = _setting(
+        "public.ecr.aws/lambda",
+        "where AWS's images of runtimes that fnbox makes none of are pulled from, as "
+        "`<registry>/python:3.12`, when they are not here; `none`: they are not",
+    )
     substitute_runtimes: bool = _setting(
         True,
         "whether a runtime without an image runs on the nearest version of its language that has "

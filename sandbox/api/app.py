@@ -92,6 +92,14 @@ def create_app(services: Services) -> Flask:
     app.register_blueprint(events_blueprint(services.dead_events, services.settings))
     app.register_blueprint(traces_blueprint(services.traces))
 
+    @app.get("/_fnbox/pulls")
+    def pulls() -> Response:
+        rows = [
+            {"image": pull.image, "bytes": pull.bytes, "total": pull.total}
+            for pull in services.pulls()
+        ]
+        return jsonify(pulls=rows)
+
     @app.get("/_fnbox/metrics")
     def metrics() -> Response:
         return Response(services.metrics.exposition(), content_type=CONTENT_TYPE)

@@ -21,7 +21,14 @@ from sandbox.api.tags import check_chosen
 from sandbox.catalog import Code, Version
 from sandbox.catalog.documents import listed
 from sandbox.catalog.records import version_order
-from sandbox.errors import CallerError, EngineError, ImageMissing, NotFound
+from sandbox.engines.pulls import repository_of
+from sandbox.errors import (
+    CallerError,
+    EngineError,
+    ImageMissing,
+    NotFound,
+    RegistryUnavailable,
+)
 from sandbox.names import FunctionKey
 
 PAGE = 50
@@ -68,15 +75,10 @@ def _code_location(call: Call, version: Version) -> dict[str, Any]:
         location = code_url(call, version.code)
         return {"RepositoryType": "S3", "Location": location, **version.source}
     uri = version.image_uri or ""
-    resolved = f"{_repository(uri)}@{version.image_id}" if version.image_id else uri
+    resolved = version.image_id or uri
+    if resolved.startswith("sha256:"):  # the engine's own id
+        resolved = f"{repository_of(uri)}@{resolved}"
     return {"RepositoryType": "ECR", "ImageUri": uri, "ResolvedImageUri": resolved}
-
-
-def _repository(uri: str) -> str:
-    """An image's name without tag and digest."""
-    name = uri.partition("@")[0]
-    repository, _, tag = name.rpartition(":")
-    return repository if repository and "/" not in tag else name
 
 
 def code_url(call: Call, code: Code) -> str:
@@ -189,6 +191,11 @@ def _image_id(call: Call, uri: str | None) -> str | None:
     except ImageMissing as error:
         raise CallerError(
             f"Source image {uri} does not exist. Provide a valid source image."
+        ) from error
+    except RegistryUnavailable as error:
+        raise CallerError(
+            f"Source image {uri} does not exist. Provide a valid source image. "
+            f"It is not on the engine, and {error}"
         ) from error
 
 

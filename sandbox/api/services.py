@@ -13,6 +13,7 @@ from sandbox.api.context import RequestContext
 from sandbox.aws.clients import AwsClients
 from sandbox.aws.companion import Connect
 from sandbox.clock import Clock
+from sandbox.engines.pulls import Pull
 from sandbox.environments.provisioned import Provided
 from sandbox.invocation import Invocation, Outcome, ResponseStream
 from sandbox.names import FunctionKey, FunctionReference
@@ -63,9 +64,12 @@ class Services:
     provided: Callable[[Function, str], Provided]
     """What there is of a function's version or alias that is provisioned."""
     image_id: Callable[[str], str]
-    """The engine's id of a local image. Raises ImageMissing, or another EngineError."""
+    """What stands for an image's content, `name@digest` or the engine's id. Raises ImageMissing,
+    RegistryUnavailable when it is not here, or another EngineError."""
     check_runtime: Callable[[str], None]
     """Raises ImageMissing when no image runs a managed runtime, or another EngineError."""
+    pulls: Callable[[], list[Pull]] = list
+    """Images that are being pulled."""
     clients: AwsClients = field(default_factory=lambda: AwsClients({}))
     """Of other AWS services."""
     companion: Connect | None = None

@@ -95,7 +95,7 @@ def coded(
     if code is not None:
         digest = base64.b64encode(bytes.fromhex(code.sha256)).decode()
         return {**document, "CodeSize": code.size, "CodeSha256": digest}
-    digest = (image_id or "").removeprefix("sha256:")
+    digest = (image_id or "").rpartition("@")[2].removeprefix("sha256:")
     digest = digest or hashlib.sha256((image_uri or "").encode()).hexdigest()
     return {**document, "CodeSize": 0, "CodeSha256": digest}
 

@@ -56,7 +56,8 @@ class Version:
     image_uri: str | None = None
     """As the caller named it; None for a zip."""
     image_id: str | None = None
-    """What the engine resolved `image_uri` to at the update, `sha256:…`; None when unknown."""
+    """What `image_uri` stood for at the update: `name@sha256:…` of an image that a registry has,
+    else the engine's id, `sha256:…`; None when unknown."""
     layers: Code | None = None
     """What is at /opt: the one layer, or the tree that `CodeStore.merge` made of several."""
     source: Mapping[str, Any] = field(default_factory=dict)

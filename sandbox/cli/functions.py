@@ -47,6 +47,7 @@ def deploy(
 
     Prints its configuration once it is Active. What no option names stays as it is.
     """
+    from sandbox.cli.pulls import shown
     from sandbox.setup import deploy as deployment
 
     if (path is None) == (image is None):
@@ -68,7 +69,7 @@ def deploy(
     configuration = {member: value for member, value in given.items() if value is not None}
     content = None if path is None else deployment.pack(path)
     function = name or (path.resolve().stem if path is not None else "")
-    with deployment.translated(settings):
+    with deployment.translated(settings), shown(settings, image):
         deployed = deployment.deploy(
             deployment.lambda_client(settings),
             function,

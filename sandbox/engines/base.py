@@ -19,6 +19,8 @@ class Image:
     working_directory: str
     environment: tuple[str, ...]
     """`NAME=value` each."""
+    digests: tuple[str, ...] = ()
+    """`name@digest` by which registries have it."""
 
 
 @dataclass(frozen=True, slots=True)

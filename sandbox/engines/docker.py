@@ -113,6 +113,7 @@ class DockerEngine:
             command=tuple(config.get("Cmd") or ()),
             working_directory=config.get("WorkingDir") or "/",
             environment=tuple(config.get("Env") or ()),
+            digests=tuple(found.get("RepoDigests") or ()),
         )
 
     def start(self, name: str, spec: ContainerSpec, limits: ResourceLimits, channel: Path) -> str:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import io
 import json
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import docker.auth
 import docker.errors
+import docker.utils
 import requests.exceptions
 
 from sandbox.engines.docker import connect, translated
-from sandbox.errors import EngineError
+from sandbox.errors import EngineError, ImageMissing, RegistryUnavailable
 
 INPUTS_LABEL = "dev.fnbox.inputs"
 """Digest of everything that went into an image: equal digests need no build."""
@@ -26,6 +28,10 @@ FAMILY_LABEL = "dev.fnbox.image"
 """On every image and build stage that descends from one of ours."""
 
 _REGISTRY_SECONDS = 5.0
+_SILENT_SECONDS = 120.0
+"""A pull of which the engine tells nothing for so long has failed."""
+_NOT_FOR_US = (400, 401, 403, 404)
+"""Statuses of a registry that has answered: it has no such image, or shows us none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +113,71 @@ class DockerImages:
 
     def pull(self, reference: str, *, output: Callable[[str], None]) -> bool:
         """Pull when a registry answers within seconds; whether the image is here now."""
-        with translated(f"pulling {reference}"):
-            try:
-                url = self._client._url("/distribution/{0}/json", reference)
-                self._client._result(self._client.get(url, timeout=_REGISTRY_SECONDS))
-            except (docker.errors.APIError, requests.exceptions.Timeout):
-                return False
-            repository, _, tag = reference.rpartition(":")
-            _follow(
-                f"pulling {reference}",
-                self._client.pull(repository, tag=tag, stream=True, decode=True),
-                output,
-            )
+        try:
+            self.digest(reference)
+        except (ImageMissing, RegistryUnavailable):
+            return False
+        self.download(reference, watch=lambda event: _tell(event, output))
         return True
+
+    def digest(self, reference: str) -> str:
+        """Digest of the image that a registry has under a name, within seconds.
+
+        Raises ImageMissing when it has none or shows us none, RegistryUnavailable.
+        """
+        with translated(f"image {reference}"):
+            try:
+                answer = self._client.get(
+                    self._client._url("/distribution/{0}/json", reference),
+                    headers=self._credentials(reference),
+                    timeout=_REGISTRY_SECONDS,
+                )
+                found = self._client._result(answer, json=True)
+            except docker.errors.InvalidRepository as error:
+                raise ImageMissing(f"image {reference}: {error}") from error
+            except docker.errors.APIError as error:
+                refused = error.status_code in _NOT_FOR_US
+                kind = ImageMissing if refused else RegistryUnavailable
+                raise kind(str(error.explanation)) from error
+            except requests.exceptions.Timeout as error:
+                raise RegistryUnavailable(f"nothing within {_REGISTRY_SECONDS:g} s") from error
+        return str(found["Descriptor"]["digest"])
+
+    def download(self, reference: str, *, watch: Callable[[Mapping[str, Any]], None]) -> None:
+        """Pull an image by its tag or digest; `watch` gets the engine's events."""
+        repository, tag = docker.utils.parse_repository_tag(reference)
+        client = self._client
+        with translated(f"pulling {reference}"):
+            response = client._post(
+                client._url("/images/create"),
+                params={"fromImage": repository, "tag": tag or "latest"},
+                headers=self._credentials(reference),
+                stream=True,
+                timeout=_SILENT_SECONDS,
+            )
+            client._raise_for_status(response)
+            events = client._stream_helper(response, decode=True)
+            try:
+                for event in _checked(f"pulling {reference}", events):
+                    watch(event)
+            except requests.exceptions.ConnectionError as error:
+                raise EngineError(
+                    f"pulling {reference} failed: nothing more came for {_SILENT_SECONDS:g} s, "
+                    "or the Docker Engine has ended"
+                ) from error
+
+    def name(self, reference: str, name: str) -> None:
+        """Tag an image, unless the name is one by digest or another image has it."""
+        if "@" not in name and self.inputs(name) is None:
+            repository, tag = docker.utils.parse_repository_tag(name)
+            with translated(f"image {reference}"):
+                self._client.tag(reference, repository, tag)
+
+    def _credentials(self, reference: str) -> dict[str, str]:
+        """What `docker login` has left for the image's registry, as a header."""
+        registry, _ = docker.auth.resolve_repository_name(reference)
+        header = docker.auth.get_config_header(self._client, registry)
+        return {"X-Registry-Auth": header} if header else {}
 
     def import_root(self, archive: Path, reference: str) -> None:
         """Make an image of a tar of a root file system."""
@@ -141,9 +199,18 @@ class DockerImages:
 
 def _follow(what: str, events: Iterable[dict[str, Any]], output: Callable[[str], None]) -> None:
     """Read an operation's events to their end; EngineError when one says that it failed."""
+    for event in _checked(what, events):
+        _tell(event, output)
+
+
+def _tell(event: Mapping[str, Any], output: Callable[[str], None]) -> None:
+    for line in (event.get("stream") or event.get("status") or "").splitlines():
+        if line.strip():
+            output(line)
+
+
+def _checked(what: str, events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for event in events:
-        for line in (event.get("stream") or event.get("status") or "").splitlines():
-            if line.strip():
-                output(line)
+        yield event
         if "error" in event:
             raise EngineError(f"{what} failed: {' '.join(event['error'].split())}")

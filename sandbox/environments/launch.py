@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Protocol
 
 from sandbox.access.sessions import Sessions, role_name
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.records import Version
 from sandbox.clock import Clock
-from sandbox.engines.base import ContainerEngine, ContainerSpec, ResourceLimits
+from sandbox.engines.base import ContainerSpec, ResourceLimits
 from sandbox.environments import variables
 from sandbox.environments.containers import Containers
 from sandbox.environments.environment import ExecutionEnvironment
 from sandbox.environments.log import LogWriter
-from sandbox.environments.runtimes import RuntimeImage, RuntimeImages
+from sandbox.environments.runtimes import RuntimeImage
+from sandbox.environments.supply import ImageSupply
 from sandbox.errors import FnboxError
 from sandbox.logs import lines
 from sandbox.names import FunctionKey
@@ -44,19 +45,18 @@ class Launcher:
     def __init__(
         self,
         *,
-        engine: ContainerEngine,
+        images: ImageSupply,
         containers: Containers,
         code: CodeStore,
         logs: LogStreams,
         settings: Settings,
         clock: Clock,
-        buildable: Collection[str],
         sessions: Sessions,
         oci_runtime: Callable[[FunctionKey], str] = lambda _: "",
     ) -> None:
-        """`buildable`: the runtimes that fnbox makes an image of; `sessions` makes the keys that
-        functions get; `oci_runtime`: that of a function."""
-        self._engine = engine
+        """`sessions` makes the keys that functions get; `oci_runtime`: that of a function."""
+        self._find = images.find
+        self.provide = images.provide
         self._containers = containers
         self._code = code
         self._logs = logs
@@ -64,12 +64,6 @@ class Launcher:
         self._clock = clock
         self._sessions = sessions
         self._oci_runtime = oci_runtime
-        self._runtimes = RuntimeImages(
-            engine.image,
-            named=settings.runtime_images,
-            buildable=buildable,
-            substitutes=settings.substitute_runtimes,
-        )
         self._images: dict[tuple[str, str | None], RuntimeImage] = {}
         """By id, which stands for the same image for ever, and the runtime that it runs."""
         self._holds: dict[ExecutionEnvironment, Callable[[], None]] = {}
@@ -77,7 +71,7 @@ class Launcher:
 
     def spec(self, version: Version) -> ContainerSpec:
         """What container a version needs. Raises ImageMissing and other EngineErrors."""
-        found = self._image(version)
+        found = self._find(version)
         self._images[found.image.id, version.runtime] = found
         inline = version.code is None or self._code.archive(version.code) is not None
         return ContainerSpec(
@@ -138,7 +132,7 @@ class Launcher:
             version.version, self._clock.wall(), function=version.key.name if shared else ""
         )
         known = self._images.get((environment.spec.image, version.runtime))
-        image, substitute = known or self._image(version)
+        image, substitute = known or self._find(version)
         role = role_name(version.configuration["Role"])
         configuration = variables.configuration(
             version,
@@ -163,21 +157,6 @@ class Launcher:
         """End an environment."""
         self._containers.remove(environment)
         self._holds.pop(environment, _nothing)()
-
-    def check(self, version: Version) -> None:
-        """Raise ImageMissing, or another EngineError, when the version's image cannot be had."""
-        self._image(version)
-
-    def check_runtime(self, runtime: str) -> None:
-        """Raise ImageMissing, or another EngineError, when no image runs a managed runtime."""
-        self._runtimes.find(runtime)
-
-    def _image(self, version: Version) -> RuntimeImage:
-        if version.package_type == "Image":
-            return RuntimeImage(
-                self._engine.image(version.image_id or version.image_uri or ""), None
-            )
-        return self._runtimes.find(version.runtime or "")
 
     def _limits(self, version: Version | None, spec: ContainerSpec) -> ResourceLimits:
         memory = version.memory_size if version else _DEFAULT_MEMORY_MIB

@@ -60,7 +60,7 @@ class EnvironmentPool:
         free_mib: Callable[[], int],
     ) -> None:
         self._launcher = launcher
-        self.check = launcher.check
+        self.provide = launcher.provide
         """Raises ImageMissing, or another EngineError, when a version's image cannot be had."""
         self._scheduler = scheduler
         self._clock = clock

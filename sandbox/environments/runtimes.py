@@ -12,6 +12,8 @@ from typing import NamedTuple
 from sandbox.engines.base import Image
 from sandbox.errors import ImageMissing
 
+AWS_REGISTRY = "public.ecr.aws/lambda"
+NO_REGISTRY = "none"
 _AWS_LANGUAGES = {"dotnet", "java", "nodejs", "python", "ruby"}
 
 
@@ -31,13 +33,17 @@ class RuntimeImages:
         named: Mapping[str, str],
         buildable: Collection[str],
         substitutes: bool,
+        registry: str = NO_REGISTRY,
     ) -> None:
         """`look_up` is the engine's, `named` maps runtimes to the images that users chose,
-        `buildable` are the runtimes that fnbox makes an image of."""
+        `buildable` are the runtimes that fnbox makes an image of, and `registry` has AWS's
+        images of the others; `none`: they are not pulled."""
         self._look_up = look_up
         self._named = named
         self._buildable = buildable
         self._substitutes = substitutes
+        self._pulled = registry != NO_REGISTRY
+        self._registry = registry if self._pulled else AWS_REGISTRY
 
     def find(self, runtime: str) -> RuntimeImage:
         """Raises ImageMissing, whose text says what to do, or another EngineError."""
@@ -50,7 +56,7 @@ class RuntimeImages:
         remedy = f"run `fnbox images build {runtime}`"
         if named is None and runtime not in self._buildable:
             remedy = "fnbox makes no image of it"
-            aws = aws_image(runtime)
+            aws = aws_image(runtime, self._registry)
             if aws is not None:
                 if (image := self._here(aws)) is not None:
                     return RuntimeImage(image, None)
@@ -63,6 +69,16 @@ class RuntimeImages:
             "another"
         ) from missing
 
+    def absent(self, runtime: str) -> str | None:
+        """The image to pull for a runtime: one that is named, else AWS's where we make none.
+
+        None when it is here. Raises EngineError.
+        """
+        wanted = self._named.get(runtime)
+        if wanted is None and self._pulled and runtime not in self._buildable:
+            wanted = aws_image(runtime, self._registry)
+        return None if wanted is None or self._here(wanted) is not None else wanted
+
     def _here(self, reference: str) -> Image | None:
         try:
             return self._look_up(reference)
@@ -70,14 +86,14 @@ class RuntimeImages:
             return None
 
 
-def aws_image(runtime: str) -> str | None:
+def aws_image(runtime: str, registry: str = AWS_REGISTRY) -> str | None:
     """AWS's public base image of a runtime; None for one that has none by its version."""
     language, version = _parts(runtime)
     if language not in _AWS_LANGUAGES or not version:
         return None
     system = runtime.partition(".al")[2]
     tag = ".".join(map(str, version)) + (f".al{system}" if system else "")
-    return f"public.ecr.aws/lambda/{language}:{tag}"
+    return f"{registry}/{language}:{tag}"
 
 
 def nearest(runtime: str, others: Collection[str]) -> list[str]:

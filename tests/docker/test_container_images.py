@@ -220,7 +220,8 @@ def test_an_image_that_is_not_there_is_refused(images: Images) -> None:
             PackageType="Image",
             Code={"ImageUri": "fnbox-test/none:1"},
         )
-    assert caught.value.response["Error"]["Message"] == (
+    # whether a registry says so or none answers
+    assert caught.value.response["Error"]["Message"].startswith(
         "Source image fnbox-test/none:1 does not exist. Provide a valid source image."
     )
     assert json.dumps(client.list_functions()["Functions"]).count('"none"') == 0

@@ -69,6 +69,7 @@ def environment(**settings: object) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "NO_PROXY": "*",
         "FNBOX_DOCKER_HOST": Settings.load().docker_host,
+        "FNBOX_RUNTIME_REGISTRY": "none",
         **{f"FNBOX_{name.upper()}": str(value) for name, value in settings.items()},
     }
 

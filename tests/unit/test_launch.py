@@ -7,6 +7,8 @@ from typing import Any
 from sandbox.clock import FakeClock
 from sandbox.engines.base import Image
 from sandbox.environments.launch import Launcher
+from sandbox.environments.runtimes import RuntimeImages
+from sandbox.environments.supply import ImageSupply
 from sandbox.errors import ImageMissing
 from sandbox.settings import Settings
 from tests.support.access import make_sessions
@@ -38,14 +40,14 @@ class Logs:
 def test_only_the_runtime_that_is_stood_in_for_is_noted_though_both_have_one_image() -> None:
     engine: Any = Engine()
     logs = Logs()
+    runtimes = RuntimeImages(engine.image, named={}, buildable=("python3.13",), substitutes=True)
     launcher = Launcher(
-        engine=engine,
+        images=ImageSupply(engine.image, runtimes, pulls=None),  # type: ignore[arg-type]
         containers=engine,
         code=None,  # type: ignore[arg-type]
         logs=logs,
         settings=Settings(),
         clock=FakeClock(),
-        buildable=("python3.13",),
         sessions=make_sessions(),
     )
     versions = [make_version(Runtime="python3.12"), make_version(Runtime="python3.13")]

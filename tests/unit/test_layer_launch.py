@@ -13,6 +13,8 @@ from sandbox.catalog.records import Version
 from sandbox.clock import FakeClock
 from sandbox.engines.base import ContainerSpec, Image, ResourceLimits
 from sandbox.environments.launch import Launcher
+from sandbox.environments.runtimes import RuntimeImages
+from sandbox.environments.supply import ImageSupply
 from sandbox.errors import EngineUnavailable
 from sandbox.settings import Settings
 from tests.support.access import make_sessions
@@ -63,14 +65,14 @@ def engine() -> Engine:
 
 @pytest.fixture
 def launcher(code: CodeStore, engine: Engine, clock: FakeClock) -> Launcher:
+    runtimes = RuntimeImages(engine.image, named={}, buildable=(), substitutes=True)
     return Launcher(
-        engine=engine,  # type: ignore[arg-type]
+        images=ImageSupply(engine.image, runtimes, pulls=None),  # type: ignore[arg-type]
         containers=engine,  # type: ignore[arg-type]
         code=code,
         logs=None,  # type: ignore[arg-type]
         settings=Settings(),
         clock=clock,
-        buildable=(),
         sessions=make_sessions(),
     )
 

@@ -60,12 +60,12 @@ class Environment:
     def retire(self, *_: Any) -> None:
         pass
 
-    def check(self, *_: Any) -> None:
+    def provide(self, *_: Any) -> None:
         if self.missing:
             raise self.missing
 
     def prepare(self, *_: Any) -> None:
-        self.check()
+        self.provide()
 
     # as an environment
 
