@@ -14,6 +14,7 @@ import io
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple, Self
 import boto3
 from botocore.config import Config
 
-from sandbox.engines.docker import INSTANCE_LABEL
+from sandbox.engines.docker import INIT_IMAGE, INSTANCE_LABEL
 from sandbox.settings import Settings
 from tests.support.functions import until
 
@@ -257,6 +258,8 @@ class Instance:
 
     def start(self) -> Self:
         """Return when calls are answered."""
+        if given := os.environ.get("FNBOX_TEST_INIT"):
+            self._bring_init(Path(given))
         reader, writer = os.pipe()
         with self.log_path.open("ab") as log, open(reader, "rb", buffering=0) as ready:
             self._process = subprocess.Popen(
@@ -275,6 +278,13 @@ class Instance:
             started = bool(readable) and ready.read(1) == b"1"
             assert started, f"it did not start:\n{self.tail()}"
         return self
+
+    def _bring_init(self, binary: Path) -> None:
+        """Have an init that was built for a test in place of the one in the image."""
+        image = docker("inspect", "--format", "{{.Id}}", INIT_IMAGE).removeprefix("sha256:")
+        place = self.state_dir / "init" / image[:16] / "init"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(binary, place)
 
     def terminate(self) -> None:
         """Ask it to end."""
