@@ -85,6 +85,7 @@ func (s *supervisor) tellStart(r *run, inv *invocation) {
 
 // note keeps what the RESULT says. The caller holds the lock.
 func (s *supervisor) note(r *run, meta resultMeta, payload []byte) {
+	r.telemetry.endLines(functionStream)
 	if !r.telemetry.wants(platformStream) {
 		return
 	}
@@ -135,7 +136,6 @@ func (s *supervisor) tellRuntimeDone(r *run) {
 			newSpan("runtimeOverhead", a.answered, a.idle),
 		}
 	}
-	r.telemetry.endLines(functionStream)
 	r.telemetry.tell("runtimeDone", record)
 	if a.status == "error" || a.status == "timeout" {
 		text := "RequestId: " + inv.meta.RequestID + "\tStatus: " + a.status

@@ -407,9 +407,15 @@ class ExecutionEnvironment:
         return self.log.end(*self.log.format.end(self._clock.wall(), end))
 
     def _note_extension(self, report: Frame) -> None:
-        """What has become of an extension, when an initialization has ended."""
+        """An extension has subscribed; or what has become of it, when an initialization ends."""
         meta = report.meta
         self._extended = True
+        if "api" in meta:
+            said = self.log.format.subscription(
+                self._clock.wall(), meta["api"], meta["name"], meta["types"]
+            )
+            self.log.event(said)
+            return
         self._followed = self._followed or "INVOKE" in meta["events"]
         self.log.event(
             self.log.format.extension(

@@ -59,6 +59,9 @@ class LogFormat(Protocol):
         self, at: float, name: str, state: str, events: Sequence[str], error_type: str | None
     ) -> bytes: ...
 
+    def subscription(self, at: float, api: str, name: str, types: Sequence[str]) -> bytes:
+        """An extension has subscribed to an API: `Telemetry` or `Logs`."""
+
     def start(
         self,
         at: float,
@@ -131,6 +134,9 @@ class _Text:
         self, at: float, name: str, state: str, events: Sequence[str], error_type: str | None
     ) -> bytes:
         return lines.extension(name, state, events, error_type)
+
+    def subscription(self, at: float, api: str, name: str, types: Sequence[str]) -> bytes:
+        return lines.subscription(api, name, types)
 
     def start(
         self,
@@ -214,6 +220,9 @@ class _Json:
     ) -> bytes:
         event = json_lines.extension(at, name, state, events, error_type)
         return self._if("WARN" if error_type else "INFO", event)
+
+    def subscription(self, at: float, api: str, name: str, types: Sequence[str]) -> bytes:
+        return self._if("INFO", json_lines.subscription(at, api, name, types))
 
     def start(
         self,

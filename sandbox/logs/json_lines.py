@@ -85,6 +85,12 @@ def extension(
     return _event(at, "extension", record)
 
 
+def subscription(at: float, api: str, name: str, types: Sequence[str]) -> bytes:
+    """`api` is `Telemetry` or `Logs`."""
+    record = {"name": name, "state": "Subscribed", "types": list(types)}
+    return _event(at, f"{api.lower()}Subscription", record)
+
+
 def start(
     at: float,
     request_id: str,

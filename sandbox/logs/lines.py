@@ -69,6 +69,12 @@ def extension(name: str, state: str, events: Sequence[str], error_type: str | No
     return ("\t".join(fields) + "\n").encode()
 
 
+def subscription(api: str, name: str, types: Sequence[str]) -> bytes:
+    """An extension has subscribed; `api` is `Telemetry` or `Logs`."""
+    streams = ", ".join(kind.capitalize() for kind in types)
+    return f"{api.upper()}\tName: {name}\tState: Subscribed\tTypes: [{streams}]\n".encode()
+
+
 def start(request_id: str, version: str) -> bytes:
     return f"START RequestId: {request_id} Version: {version}\n".encode()
 

@@ -40,11 +40,15 @@ class Lines(socketserver.StreamRequestHandler):
         for line in self.rfile:
             kept.write(line.decode())
 
-if CONFIG["destination"]["protocol"] == "HTTP":
-    server = http.server.ThreadingHTTPServer(("sandbox.localdomain", CONFIG["listen"]), Batch)
-else:
-    server = socketserver.ThreadingTCPServer(("sandbox.localdomain", CONFIG["listen"]), Lines)
-threading.Thread(target=server.serve_forever, daemon=True).start()
+def listen():
+    if CONFIG["destination"]["protocol"] == "HTTP":
+        server = http.server.ThreadingHTTPServer(("sandbox.localdomain", CONFIG["listen"]), Batch)
+    else:
+        server = socketserver.ThreadingTCPServer(("sandbox.localdomain", CONFIG["listen"]), Lines)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+if not CONFIG.get("deaf"):
+    listen()
 
 _, headers, _ = call("POST", "/2020-01-01/extension/register",
                      {"events": ["INVOKE", "SHUTDOWN"]}, **{"Lambda-Extension-Name": NAME})
@@ -54,6 +58,9 @@ while True:
     _, _, event = call("GET", "/2020-01-01/extension/event/next", **me)
     if json.loads(event)["eventType"] == "SHUTDOWN":
         break
+    if CONFIG.get("deaf"):  # during the first invocation
+        threading.Timer(0.1, listen).start()
+        CONFIG["deaf"] = False
     if CONFIG.get("late"):
         print("too late", call("PUT", CONFIG["path"], CONFIG, **me)[::2], flush=True)
 """
@@ -61,23 +68,28 @@ while True:
 BASH = r"""#!/bin/bash
 # Prints what it is told to its own log. perl listens, which bash cannot.
 name=${0##*/}
+export LC_ALL=C
 call() {  # METHOD PATH BODY HEADER: the answer, without carriage returns
     exec 3<>"/dev/tcp/${AWS_LAMBDA_RUNTIME_API/:/\/}"
-    printf '%s %s HTTP/1.1\r\nHost: lambda\r\nConnection: close\r\n%s\r\nContent-Length: %d\r\n\r\n%s' \
-        "$1" "$2" "$4" "${#3}" "$3" >&3
+    printf '%s\r\n' "$1 $2 HTTP/1.1" "Host: lambda" "Connection: close" "$4" \
+        "Content-Length: ${#3}" "" >&3
+    printf '%s' "$3" >&3
     tr -d '\r' <&3
 }
 exec 4< <(exec perl -MIO::Socket::INET -e '
-    $| = 1; my $port = IO::Socket::INET->new(LocalAddr => "127.0.0.1:4444", Listen => 5, ReuseAddr => 1);
-    print "ready\n"; my $peer = $port->accept; print "told: $_" while <$peer>;')
+    $| = 1;
+    my $port = IO::Socket::INET->new(LocalAddr => "127.0.0.1:4444", Listen => 5);
+    print "ready\n";
+    my $peer = $port->accept;
+    print "told: $_" while <$peer>;')
 read -r -u 4 _
 registered=$(call POST /2020-01-01/extension/register '{"events":["INVOKE","SHUTDOWN"]}' \
     "Lambda-Extension-Name: $name")
 id=$(sed -n 's/^Lambda-Extension-Identifier: //p' <<<"$registered")
-call PUT /2022-07-01/telemetry \
-    '{"schemaVersion":"2022-07-01","types":["platform","function"],"buffering":{"timeoutMs":25},"destination":{"protocol":"TCP","port":4444}}' \
-    "Lambda-Extension-Identifier: $id" >/dev/null
-cat <&4 &
+call PUT /2022-07-01/telemetry '{"schemaVersion": "2022-07-01",
+    "types": ["platform", "function"], "buffering": {"timeoutMs": 25},
+    "destination": {"protocol": "TCP", "port": 4444}}' "Lambda-Extension-Identifier: $id" >/dev/null
+tee /tmp/told <&4 &
 while event=$(call GET /2020-01-01/extension/event/next '' "Lambda-Extension-Identifier: $id"); do
     [[ $event == *SHUTDOWN* ]] && break
 done
@@ -188,7 +200,9 @@ def wrong(value: Any, shape: Any, path: str = "record") -> list[str]:
     if isinstance(shape, list):
         if not isinstance(value, list):
             return [f"{path} is no array: {value!r}"]
-        return [each for i, item in enumerate(value) for each in wrong(item, shape[0], f"{path}[{i}]")]
+        return [
+            each for i, item in enumerate(value) for each in wrong(item, shape[0], f"{path}[{i}]")
+        ]
     if isinstance(shape, tuple) and isinstance(shape[0], str):
         return [] if value in shape else [f"{path} is {value!r}"]
     good = isinstance(value, shape) and not isinstance(value, bool)
