@@ -193,6 +193,9 @@ func (s *supervisor) dismiss(c *client) {
 
 // route answers one request and says whether the connection goes on.
 func (s *supervisor) route(c *client, req *request) bool {
+	if goesOn, ok := s.routeBeside(c, req); ok {
+		return goesOn
+	}
 	path, ours := cutPrefix(req.path, apiPrefix)
 	invocation, ofInvocation := cutPrefix(path, "runtime/invocation/")
 	id, verb, _ := strings.Cut(invocation, "/")

@@ -7,6 +7,7 @@ variables, what is reserved.
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from sandbox.catalog.records import Version
@@ -15,6 +16,8 @@ from sandbox.logs.formats import ON_DEMAND
 
 RESPONSE_BYTES = 6 * 2**20 + 100
 
+_RUNTIME_API = "127.0.0.1:9001"
+"""Where the init serves it, and the metadata endpoint with it."""
 _LIBRARIES = (
     "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
 )
@@ -121,6 +124,8 @@ def environment(
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         "AWS_LAMBDA_LOG_FORMAT": str(logging.get("LogFormat", "Text")),
         "AWS_LAMBDA_INITIALIZATION_TYPE": initialization,
+        "AWS_LAMBDA_METADATA_API": _RUNTIME_API,
+        "AWS_LAMBDA_METADATA_TOKEN": secrets.token_urlsafe(24),
         "LAMBDA_TASK_ROOT": "/var/task",
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
     }
