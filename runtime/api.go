@@ -22,6 +22,9 @@ var accepted = []byte("{\"status\":\"OK\"}\n")
 
 // route answers one request and says whether the connection goes on.
 func (s *supervisor) route(c *client, req *request) bool {
+	if goesOn, ok := s.routeBeside(c, req); ok {
+		return goesOn
+	}
 	path, ours := cutPrefix(req.path, apiPrefix)
 	if !ours {
 		return s.routeOther(c, req)

@@ -7,6 +7,7 @@ variables, what is reserved.
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from sandbox.access.sessions import Credentials
@@ -20,6 +21,8 @@ _EXTERNAL_SHUTDOWN_MS = 2_000
 """How long an environment with external extensions takes to end at most; with internal ones only,
 the other; without any it ends at once."""
 
+_RUNTIME_API = "127.0.0.1:9001"
+"""Where the init serves it, and the metadata endpoint with it."""
 _LIBRARIES = (
     "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
 )
@@ -135,6 +138,8 @@ def environment(
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
         "AWS_LAMBDA_LOG_FORMAT": str(logging.get("LogFormat", "Text")),
         "AWS_LAMBDA_INITIALIZATION_TYPE": initialization,
+        "AWS_LAMBDA_METADATA_API": _RUNTIME_API,
+        "AWS_LAMBDA_METADATA_TOKEN": secrets.token_urlsafe(24),
         "LAMBDA_TASK_ROOT": "/var/task",
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
     }

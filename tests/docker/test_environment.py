@@ -35,7 +35,9 @@ MANAGED: Mapping[str, str | None] = {
     "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
     "AWS_LAMBDA_LOG_FORMAT": "Text",
     "AWS_LAMBDA_LOG_STREAM_NAME": None,
-    "AWS_LAMBDA_RUNTIME_API": None,
+    "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
+    "AWS_LAMBDA_METADATA_API": "127.0.0.1:9001",
+    "AWS_LAMBDA_METADATA_TOKEN": None,
     "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
     "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
     "_AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1",
@@ -68,8 +70,12 @@ OWN: Mapping[str, Mapping[str, str | None]] = {
 
 def _parameters() -> list[object]:
     return [
-        pytest.param(probe, id=probe.runtime, marks=pytest.mark.thorough if number >= QUICK else ())
-        for number, probe in enumerate(PROBES)
+        pytest.param(
+            probe,
+            id=probe.runtime,
+            marks=() if probe.runtime in QUICK else pytest.mark.thorough,
+        )
+        for probe in PROBES
     ]
 
 
@@ -235,6 +241,23 @@ def test_a_function_may_have_its_own_of_what_is_not_reserved(deploy: Deploy) -> 
     assert {name: found[name] for name in own} == own
     assert function.invoke({"load": "vendored"}).document == "vendored"
     assert run(function, "date -d @0 +%H")[0] == "01"
+
+
+METADATA = """
+import os, urllib.request
+
+def handler(event, context):
+    request = urllib.request.Request(
+        f"http://{os.environ['AWS_LAMBDA_METADATA_API']}/2026-01-15/metadata/execution-environment",
+        headers={"Authorization": f"Bearer {os.environ['AWS_LAMBDA_METADATA_TOKEN']}"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        return answer.read().decode()
+"""
+
+
+def test_it_may_ask_where_it_runs(deploy: Deploy) -> None:
+    assert deploy(METADATA).invoke().document == '{"AvailabilityZoneID":"use1-az1"}'
 
 
 def test_the_sdk_for_python_is_in_the_runtime(deploy: Deploy) -> None:
