@@ -81,7 +81,7 @@ def create_app(services: Services) -> Flask:
             return lambda_api()
         return send_file(path, mimetype="application/zip", download_name=f"{name}.zip")
 
-    ask_who_calls(app, authentication, services.settings)
+    ask_who_calls(app, authentication, services.authorization, services.settings)
     app.register_blueprint(access_blueprint(authentication.store))
     # before the catch-all, which would take its `POST /`
     app.register_blueprint(logs_blueprint(services.logs, services.settings))
