@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sandbox.access import Authentication
+from sandbox.access.authentication import Authentication
 from sandbox.api.context import RequestContext
 from sandbox.aws.clients import AwsClients
 from sandbox.aws.companion import Connect

@@ -17,7 +17,7 @@ from botocore.config import Config
 from flask import Flask
 from werkzeug.test import Client, TestResponse
 
-from sandbox.access import Authentication
+from sandbox.access.authentication import Authentication
 from sandbox.api import Services, create_app
 from sandbox.aws.clients import AwsClients
 from sandbox.aws.companion import Connect
