@@ -30,7 +30,7 @@ from sandbox.api.refusals import in_words_of, refusal
 from sandbox.errors import AccessDenied, CallerError
 
 if TYPE_CHECKING:
-    from sandbox.access import Authentication
+    from sandbox.access.authentication import Authentication
     from sandbox.api.authorization import Authorization
     from sandbox.settings import Settings
 

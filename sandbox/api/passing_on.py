@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from sandbox.access import Authentication
+from sandbox.access.authentication import Authentication, digest
+from sandbox.access.errors import SignatureDoesNotMatch
 from sandbox.access.sigv4 import is_hash
 from sandbox.api.context import (
     RequestContext,
@@ -121,6 +122,10 @@ class PassingOn:
         principal = self._authentication.authenticate_head(environ, S3, context.account)
         named = environ.get("HTTP_X_AMZ_CONTENT_SHA256")
         if principal.failure is None and is_hash(named):
+            length = environ.get("CONTENT_LENGTH")
+            comes = length != "0" if length else environ.get("wsgi.input_terminated")
+            if not comes and named != digest(b""):
+                raise SignatureDoesNotMatch
             environ["wsgi.input"] = _Checked(environ, str(named))
         return of_principal(context, principal)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sandbox.access import AccessStore, Authentication, Sessions
+from sandbox.access.authentication import Authentication
 from sandbox.access.secret import InstanceSecret
+from sandbox.access.sessions import Sessions
+from sandbox.access.store import AccessStore
 from sandbox.catalog.database import Database
 from sandbox.clock import Clock, FakeClock
 from sandbox.settings import Settings

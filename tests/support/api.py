@@ -17,8 +17,8 @@ from botocore.config import Config
 from flask import Flask
 from werkzeug.test import Client, TestResponse
 
-from sandbox.access import Authentication
 from sandbox.access.audit import Entry
+from sandbox.access.authentication import Authentication
 from sandbox.access.limits import AccountLimits
 from sandbox.api import Services, create_app
 from sandbox.api.authorization import Authorization
