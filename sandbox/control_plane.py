@@ -166,7 +166,8 @@ class ControlPlane:
             if authentication.verifies
             else None,
         )
-        self._companion = Companion(state_dir, clock) if settings.aws else None
+        strict = authorization.enforces
+        self._companion = Companion(state_dir, clock, strict=strict) if settings.aws else None
         self._courier = Courier(
             outbox,
             Targets(clients, self.service.enqueue).send,

@@ -57,7 +57,9 @@ def create_app(services: Services) -> Flask:
     """The WSGI application. Reads and compiles the service model: about 10 ms."""
     dispatch = Dispatch(load(), services)
     authentication = services.authentication
-    others = PassingOn(services.settings, services.companion, authentication)
+    others = PassingOn(
+        services.settings, services.companion, authentication, services.authorization
+    )
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
