@@ -8,7 +8,6 @@ from all others, so that no other key ever changes whose functions are meant. Pu
 from __future__ import annotations
 
 from base64 import b32decode, b32encode
-
 from hashlib import sha256
 
 LASTING = "AKIA"

@@ -181,9 +181,7 @@ def test_the_database_holds_no_secret(tmp_path: Path, clock: FakeClock) -> None:
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert key.access_key.encode() in content
     assert key.secret_key.encode() not in content
-    other = AccessStore(
-        Database.at(tmp_path / "db"), InstanceSecret(b"x" * 32), clock, OWN
-    )
+    other = AccessStore(Database.at(tmp_path / "db"), InstanceSecret(b"x" * 32), clock, OWN)
     found = other.key(key.access_key)
     assert found is not None
     assert found.secret_key != key.secret_key

@@ -405,7 +405,9 @@ def _same_to_a_signer(name: str, old: str, new: str) -> bool:
 @given(st.text(max_size=60), st.text(max_size=40), st.sampled_from(["", "X-Amz-Algorithm=a&"]))
 def test_no_header_and_no_query_makes_it_break(header: str, query: str, prefix: str) -> None:
     environ = {
-        **{"REQUEST_METHOD": "GET", "RAW_URI": "/", "HTTP_HOST": "h"},
+        "REQUEST_METHOD": "GET",
+        "RAW_URI": "/",
+        "HTTP_HOST": "h",
         "HTTP_AUTHORIZATION": header.encode().decode("latin-1"),
         "QUERY_STRING": prefix + query.encode().decode("latin-1"),
     }
@@ -418,7 +420,10 @@ def test_parts_of_a_signature_that_are_none_are_refused(key: str, names: str, he
     key, names, hexed = (text.encode().decode("latin-1") for text in (key, names, hexed))
     scope = f"{key}/20261122/us-east-1/lambda/aws4_request"
     environ = {
-        **{"REQUEST_METHOD": "GET", "RAW_URI": "/", "HTTP_HOST": "h", "QUERY_STRING": ""},
+        "REQUEST_METHOD": "GET",
+        "RAW_URI": "/",
+        "HTTP_HOST": "h",
+        "QUERY_STRING": "",
         "HTTP_X_AMZ_DATE": "20261122T170000Z",
         "HTTP_AUTHORIZATION": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host;{names}, "
         f"Signature={hexed}",
