@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
 from sandbox.access.authentication import Authentication
 from sandbox.access.secret import InstanceSecret
 from sandbox.access.sessions import Sessions
@@ -27,3 +35,43 @@ def make_authentication(database: Database, clock: Clock, settings: Settings) ->
         clock=clock,
         own_account=settings.account,
     )
+
+
+def environ_of(request: AWSRequest) -> dict[str, Any]:
+    """WSGI's variables of a request as a server reads it off the wire."""
+    prepared = request.prepare()
+    parts = urlsplit(prepared.url)
+    body = prepared.body or b""
+    headers = {"Host": parts.netloc, "Content-Length": str(len(body))}
+    headers |= {name: _text(value) for name, value in prepared.headers.items()}
+    variables: dict[str, Any] = {
+        "REQUEST_METHOD": prepared.method,
+        "RAW_URI": f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/",
+        "QUERY_STRING": parts.query,
+        "wsgi.input": io.BytesIO(body),
+    }
+    for name, value in headers.items():
+        variable = name.upper().replace("-", "_")
+        plain = variable in ("CONTENT_TYPE", "CONTENT_LENGTH")
+        variables[variable if plain else f"HTTP_{variable}"] = value.strip()
+    return variables
+
+
+def _text(value: str | bytes) -> str:
+    """As WSGI has it: a character for each byte."""
+    return (value if isinstance(value, bytes) else value.encode()).decode("latin-1")
+
+
+def sign(
+    request: AWSRequest,
+    credentials: Credentials,
+    *,
+    service: str = "lambda",
+    region: str = "us-east-1",
+    signer: type[SigV4Auth] | None = None,
+    **options: Any,
+) -> AWSRequest:
+    """The request, signed by botocore."""
+    signer = signer or (S3SigV4Auth if service == "s3" else SigV4Auth)
+    signer(credentials, service, region, **options).add_auth(request)
+    return request
