@@ -78,6 +78,9 @@ def create_app(services: Services) -> Flask:
     def code(name: str) -> Response:
         if _SHA256.fullmatch(name) is None:
             return lambda_api()
+        authorization, query = services.authorization, request.query_string.decode("latin-1")
+        if authorization.enforces and not authorization.links.lets_in(request.path, query):
+            return lambda_api()
         path = services.catalog.code.zip_path(Code(name, 0, 0))
         if not path.is_file():
             return lambda_api()

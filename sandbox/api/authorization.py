@@ -25,6 +25,7 @@ from sandbox.access.decisions import (
     is_stable,
 )
 from sandbox.access.errors import AuthenticationError
+from sandbox.access.links import Links
 from sandbox.access.principals import Principal
 from sandbox.api.context import RequestContext
 from sandbox.catalog import Catalog, Function
@@ -71,6 +72,7 @@ class Authorization:
         self._clock = clock
         self._note = note
         self._held: dict[tuple[Any, ...], _Held] = {}
+        self.links = Links(clock)
 
     @property
     def notes(self) -> bool:

@@ -4,8 +4,8 @@ CloudWatch Logs asks the caller's policies as Lambda does. With `FNBOX_IAM=off` 
 the pages, as all else; `audit` refuses nobody. Otherwise an account's root user, and whoever its
 policies let, sees of logs, traces and dead events what is its account's; the rest is for the
 instance's administrator. Two pages are open: the health, and the code that an answer of
-GetFunction points to. What makes accounts and keys (`sandbox.api.access`) always wants the
-administrator's token, which `Authorization: Bearer …` carries.
+GetFunction points to, for ten minutes. What makes accounts and keys (`sandbox.api.access`) always
+wants the administrator's token, which `Authorization: Bearer …` carries.
 """
 
 from __future__ import annotations
