@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from werkzeug.test import TestResponse
 from sandbox.access.authentication import INSIDE
 from sandbox.api.logs import logs_blueprint
 from sandbox.api.pages import ask_who_calls
+from sandbox.aws.clients import AwsClients
 from sandbox.catalog.database import Database
 from sandbox.clock import FakeClock
 from sandbox.logs import LogStore
@@ -65,7 +67,11 @@ class Companion:
             length = int(self.head.get("content-length", 0))
             self.body = stream.read(length)
             if len(self.body) == length:
-                answer = b"{}" if "x-amz-target" in self.head else b"<A><GetCallerIdentityResult/><ListTopicsResult/></A>"
+                answer = (
+                    b"{}"
+                    if "x-amz-target" in self.head
+                    else b"<A><GetCallerIdentityResult/><ListTopicsResult/></A>"
+                )
                 connection.sendall(OK % (len(answer), answer))
             self.ended.set()
 
@@ -234,6 +240,21 @@ def test_with_audit_what_fails_is_passed_on_all_the_same(
     assert put(api, Credentials(OTHER, "x"), "0" * 64, b"body").status_code == 200
     assert (companion.body, companion.head["x-moto-account-id"]) == (b"body", OTHER)
     api.close()
+
+
+def test_fnbox_itself_delivers_for_an_account_with_keys_of_its_own(
+    api: Api, companion: Companion
+) -> None:
+    sessions = api.authentication.sessions
+    with served(api.app) as url:
+        elsewhere = {"sqs": url, "sns": "http://127.0.0.1:9"}
+        clients = AwsClients(elsewhere, url, partial(sessions.issue, role=None, name="fnbox"))
+        clients.get("sqs", REGION, OTHER).send_message(QueueUrl=f"{url}/q", MessageBody="late")
+        keys = clients.get("sns", REGION, OTHER)._request_signer._credentials
+        clients.get("sqs", REGION, OTHER).close()
+    assert companion.head["x-moto-account-id"] == OTHER
+    assert b'"late"' in companion.body
+    assert (keys.access_key, keys.token) == (OTHER, None)
 
 
 # function URLs
