@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import io
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import botocore.session
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials
+from werkzeug.serving import make_server
 
 from sandbox.access.authentication import Authentication
 from sandbox.access.secret import InstanceSecret
@@ -18,6 +25,7 @@ from sandbox.catalog.database import Database
 from sandbox.clock import Clock, FakeClock
 from sandbox.settings import Settings
 
+_SESSION = botocore.session.get_session()
 SECRET = InstanceSecret(bytes(range(32)))
 
 
@@ -62,6 +70,21 @@ def _text(value: str | bytes) -> str:
     return (value if isinstance(value, bytes) else value.encode()).decode("latin-1")
 
 
+def client(service: str, url: str, keys: Credentials) -> Any:
+    """botocore's client of a service, which asks once."""
+    return _SESSION.create_client(
+        service,
+        region_name="us-east-1",
+        endpoint_url=url,
+        aws_access_key_id=keys.access_key,
+        aws_secret_access_key=keys.secret_key,
+        aws_session_token=keys.token,
+        config=Config(
+            retries={"total_max_attempts": 1}, proxies={}, s3={"addressing_style": "path"}
+        ),
+    )
+
+
 def sign(
     request: AWSRequest,
     credentials: Credentials,
@@ -75,3 +98,18 @@ def sign(
     signer = signer or (S3SigV4Auth if service == "s3" else SigV4Auth)
     signer(credentials, service, region, **options).add_auth(request)
     return request
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """A WSGI application behind a port of this process: its URL."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

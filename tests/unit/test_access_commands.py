@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import logging
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from werkzeug.serving import make_server
 
 from sandbox.access.secret import instance_secret
 from sandbox.cli import main as cli_main
 from sandbox.settings import Settings
 from sandbox.setup.deploy import own_keys
-from tests.support.access import SECRET
+from tests.support.access import SECRET, served
 from tests.support.api import ACCOUNT, Api, open_api
 
 POLICY = {"Statement": [{"Effect": "Allow", "Action": "lambda:*", "Resource": "*"}]}
@@ -61,17 +58,11 @@ def shell(
 ) -> Iterator[Shell]:
     api = open_api(tmp_path / "state", iam="enforce")
     api.clock.advance(datetime.now(UTC).timestamp() - api.clock.wall())
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, api.app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     (tmp_path / "state" / "secret").write_text(SECRET._value.hex())
-    monkeypatch.setenv("FNBOX_PORT", str(server.server_port))
     monkeypatch.setenv("FNBOX_STATE_DIR", str(tmp_path / "state"))
-    yield Shell(api, tmp_path, capsys)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(api.app) as url:
+        monkeypatch.setenv("FNBOX_PORT", url.rpartition(":")[2])
+        yield Shell(api, tmp_path, capsys)
     api.close()
 
 

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.auth
 import pytest
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from sandbox.access.authentication import INSIDE
 from sandbox.access.principals import Principal
 from sandbox.api import dispatch, invoke
 from sandbox.api.services import Call
-from tests.support.access import environ_of, sign
+from tests.support.access import client, environ_of, served, sign
 from tests.support.api import ACCOUNT, REGION, Api, open_api
 
 AWS = str(Path(sys.executable).parent / "aws")
@@ -315,39 +309,13 @@ def test_a_presigned_invoke_runs(enforced: Api) -> None:
 # boto3 and the AWS CLI, over a socket
 
 
-@contextmanager
-def served(api: Api) -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = make_server("127.0.0.1", 0, api.app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def client(url: str, keys: Credentials, service: str = "lambda") -> Any:
-    return boto3.session.Session().client(
-        service,
-        endpoint_url=url,
-        region_name=REGION,
-        aws_access_key_id=keys.access_key,
-        aws_secret_access_key=keys.secret_key,
-        aws_session_token=keys.token,
-        config=Config(retries={"total_max_attempts": 1}, proxies={}),
-    )
-
-
 def test_boto3_is_let_in_by_every_kind_of_key(enforced: Api) -> None:
     name = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f"
-    with served(enforced) as url:
-        root = client(url, root_key(enforced))
+    with served(enforced.app) as url:
+        root = client("lambda", url, root_key(enforced))
         enforced.create()
         for keys in (root_key(enforced), role_keys(enforced)):
-            boto = client(url, keys)
+            boto = client("lambda", url, keys)
             answer = boto.invoke(
                 FunctionName=name, Qualifier="$LATEST", Payload=b'"\xc3\xa9"', LogType="Tail"
             )
@@ -369,8 +337,8 @@ def test_boto3_is_let_in_by_every_kind_of_key(enforced: Api) -> None:
 def test_boto3_is_told_what_is_wrong(
     enforced: Api, service: str, operation: str, status: int, code: str
 ) -> None:
-    with served(enforced) as url, pytest.raises(ClientError) as refused:
-        getattr(client(url, Credentials("test", "test"), service), operation)()
+    with served(enforced.app) as url, pytest.raises(ClientError) as refused:
+        getattr(client(service, url, Credentials("test", "test")), operation)()
     error = refused.value.response
     assert error["ResponseMetadata"]["HTTPStatusCode"] == status
     assert (error["Error"]["Code"], error["Error"]["Message"]) == (code, INVALID_TOKEN)
@@ -391,7 +359,7 @@ def test_the_aws_cli_is_let_in_and_told_what_is_wrong(enforced: Api) -> None:
         command = [AWS, "--endpoint-url", url, "lambda", "list-functions", "--max-items", "3"]
         return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
 
-    with served(enforced) as url:
+    with served(enforced.app) as url:
         good, bad = run(keys.secret_key), run("wrong")
     assert json.loads(good.stdout) == {"Functions": []}
     assert bad.returncode != 0
