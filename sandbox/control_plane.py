@@ -5,10 +5,13 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from sandbox.access import AccessStore, Authentication, Sessions, audit
+from sandbox.access import audit
 from sandbox.access.audit import AuditLog
+from sandbox.access.authentication import Authentication
 from sandbox.access.limits import AccountLimits
 from sandbox.access.secret import instance_secret
+from sandbox.access.sessions import Sessions
+from sandbox.access.store import AccessStore
 from sandbox.api.app import create_app
 from sandbox.api.authorization import Authorization
 from sandbox.api.services import Services
@@ -49,6 +52,8 @@ from sandbox.traces.store import Traces
 
 _EVENT_SECONDS = 10.0
 """What runs for an event may take so long after SIGTERM; then the event runs again later."""
+_OWN_KEYS_SECONDS = 10 * 365 * 86_400.0
+"""The control plane's own keys, of accounts that it delivers messages for, never leave it."""
 _DELIVERY_SECONDS = 1.0
 """And messages on their way so long; then they are delivered again later."""
 
@@ -171,8 +176,15 @@ class ControlPlane:
             parallel=settings.event_parallel,
             retry_scale=settings.event_retry_scale,
         )
-        clients = AwsClients(settings.service_endpoints)
-        self._companion = Companion(state_dir, clock) if settings.aws else None
+        clients = AwsClients(
+            settings.service_endpoints,
+            settings.url,
+            partial(sessions.issue, role=None, name="fnbox", seconds=_OWN_KEYS_SECONDS)
+            if authentication.verifies
+            else None,
+        )
+        strict = authorization.enforces
+        self._companion = Companion(state_dir, clock, strict=strict) if settings.aws else None
         self._courier = Courier(
             outbox,
             Targets(clients, self.service.enqueue).send,

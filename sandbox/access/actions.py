@@ -283,7 +283,14 @@ _FURTHER: Mapping[str, tuple[Callable[[Members, Where, Ask], Iterator[Ask]], ...
 
 # CloudWatch Logs
 
-_TAGGING = frozenset({"ListTagsForResource", "TagResource", "UntagResource"})
+TAGGING = frozenset(
+    {
+        *("ListTagsForResource", "TagResource", "UntagResource"),
+        *("ListTagsLogGroup", "TagLogGroup", "UntagLogGroup"),
+    }
+)
+"""Of a group that `resourceArn` may name."""
+_BARE = frozenset({"ListTagsForResource", "TagResource", "UntagResource"})
 _ALL_GROUPS = frozenset({"DescribeLogGroups"})
 
 
@@ -295,6 +302,6 @@ def log_ask(operation: str, account: str, region: str, group: str, stream: str =
     """
     name = "" if operation in _ALL_GROUPS else group
     arn = f"arn:aws:logs:{region}:{account}:log-group:{name}"
-    if operation not in _TAGGING:
+    if operation not in _BARE:
         arn = f"{arn}:log-stream:{stream}"
     return Ask(f"logs:{operation}", arn, account)

@@ -50,7 +50,7 @@ class Entry(NamedTuple):
     decision: str
     reason: str
     status: int
-    """Of the answer."""
+    """Of the answer; 0 for what another service answers."""
 
 
 class AuditLog:
@@ -144,7 +144,7 @@ def line(entry: Entry) -> str:
         "resource": entry.resource,
         "decision": entry.decision,
         "reason": entry.reason,
-        "status": entry.status,
+        "status": entry.status or None,
     }
     kept = {name: value for name, value in members.items() if value not in (None, "")}
     return json.dumps(kept, separators=(",", ":")) + "\n"
@@ -159,6 +159,6 @@ Note = Callable[[Entry], None]
 
 
 def source_of(environ: Mapping[str, Any]) -> str:
-    """Where a request comes from; of a function, and of a Unix socket, nothing."""
+    """Where a request comes from; nothing of one that came by a Unix socket."""
     address: str = environ.get("REMOTE_ADDR", "")
     return address

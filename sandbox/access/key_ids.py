@@ -8,7 +8,6 @@ from all others, so that no other key ever changes whose functions are meant. Pu
 from __future__ import annotations
 
 from base64 import b32decode, b32encode
-from binascii import Error
 from hashlib import sha256
 
 LASTING = "AKIA"
@@ -31,7 +30,7 @@ def account_of(access_key: str) -> str | None:
         return None
     try:
         content = b32decode(access_key[4:])
-    except Error:
+    except ValueError:
         return None
     head, check = content[:7], content[7:]
     if check != _check(head):

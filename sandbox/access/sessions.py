@@ -25,6 +25,8 @@ from sandbox.clock import Clock
 
 ENVIRONMENT_SECONDS = 36 * 3600
 """For which the keys of an environment are valid."""
+RENEWAL_SECONDS = 12 * 3600
+"""After which another environment takes its place."""
 
 _MAC_BYTES = 20
 

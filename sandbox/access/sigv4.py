@@ -339,7 +339,8 @@ def canonical_query(query: str, presigned: bool) -> str:
 
 
 def _encoded(text: str) -> str:
-    return quote(unquote_to_bytes(text.encode("latin-1")), safe=_UNRESERVED)
+    # a plus is a space, as for whoever reads the query later
+    return quote(unquote_to_bytes(text.replace("+", " ").encode("latin-1")), safe=_UNRESERVED)
 
 
 def body_hash(signed: Signed, actual: str) -> str:

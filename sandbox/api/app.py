@@ -61,7 +61,9 @@ def create_app(services: Services) -> Flask:
     """The WSGI application. Reads and compiles the service model: about 10 ms."""
     dispatch = Dispatch(load(), services)
     authentication = services.authentication
-    others = PassingOn(services.settings, services.companion, authentication)
+    others = PassingOn(
+        services.settings, services.companion, authentication, services.authorization
+    )
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
@@ -80,12 +82,15 @@ def create_app(services: Services) -> Flask:
     def code(name: str) -> Response:
         if _SHA256.fullmatch(name) is None:
             return lambda_api()
+        authorization, query = services.authorization, request.query_string.decode("latin-1")
+        if authorization.enforces and not authorization.links.lets_in(request.path, query):
+            return lambda_api()
         path = services.catalog.code.zip_path(Code(name, 0, 0))
         if not path.is_file():
             return lambda_api()
         return send_file(path, mimetype="application/zip", download_name=f"{name}.zip")
 
-    ask_who_calls(app, authentication, services.settings)
+    ask_who_calls(app, authentication, services.authorization, services.settings)
     app.register_blueprint(access_blueprint(authentication.store))
     # before the catch-all, which would take its `POST /`
     app.register_blueprint(logs_blueprint(services.logs, services.settings))

@@ -25,17 +25,19 @@ from sandbox.access.decisions import (
     is_stable,
 )
 from sandbox.access.errors import AuthenticationError
+from sandbox.access.links import Links
 from sandbox.access.principals import Principal
 from sandbox.api.context import RequestContext
 from sandbox.catalog import Catalog, Function
 from sandbox.clock import Clock
-from sandbox.errors import FnboxError
+from sandbox.errors import AccessDenied, FnboxError
 from sandbox.names import LATEST, FunctionKey, FunctionReference
 
 _HELD = 10_000
 """Decisions that are kept."""
 _ASKED = "fnbox.asked"
 """Member of the WSGI environment: what was asked, and decided."""
+_REFUSALS = (AccessDenied, AuthenticationError)
 _NOTHING_ASKED = Decision(True, "nothing is asked")
 _INVOKES = frozenset(name for name, rule in LAMBDA.items() if rule.action == "InvokeFunction")
 
@@ -70,6 +72,7 @@ class Authorization:
         self._clock = clock
         self._note = note
         self._held: dict[tuple[Any, ...], _Held] = {}
+        self.links = Links(clock)
 
     @property
     def notes(self) -> bool:
@@ -138,11 +141,9 @@ class Authorization:
         if first is not None:
             self._settle(context, first)
 
-    def allows(self, context: RequestContext, ask: Ask) -> bool:
-        """Whether a caller may, for who words a refusal in its own way; it is noted too."""
-        asked = self._asked(ask, context)
-        self._remember(context, asked)
-        return asked.decision.allowed or not self.enforces
+    def remember(self, context: RequestContext, ask: Ask, decision: Decision) -> None:
+        """Have noted what somebody else has decided."""
+        self._remember(context, Asked(context.principal, ask, decision))
 
     def _asked(self, ask: Ask, context: RequestContext) -> Asked:
         principal = context.principal
@@ -209,12 +210,12 @@ class Authorization:
             return
         asked: Asked | None = environ.get(_ASKED)
         if asked is None:
-            if not isinstance(error, AuthenticationError):
+            if not isinstance(error, _REFUSALS):
                 return
             claimed = Principal("", ANYTHING, "anonymous", claimed_key(environ))
             asked = Asked(claimed, Ask(action, ANYTHING, ""), Decision(False, str(error)))
         principal, ask, decision = asked
-        refused = DENIED if self.enforces or error is not None else WOULD_BE_DENIED
+        refused = DENIED if isinstance(error, _REFUSALS) else WOULD_BE_DENIED
         self._note(
             Entry(
                 self._clock.wall(),

@@ -22,7 +22,7 @@ PAGE = 50
 def put_function_concurrency(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     function = _function(call, members)
     wanted: int = members["ReservedConcurrentExecutions"]
-    most = call.services.settings.account_concurrency - LEAST_UNRESERVED
+    most = call.services.limits.concurrency(function.key.account) - LEAST_UNRESERVED
     call.services.catalog.put_concurrency(function.key, wanted, most=most)
     return {"ReservedConcurrentExecutions": wanted}
 

@@ -17,7 +17,7 @@ from sandbox.identifiers import new_uuid, random_hex
 from sandbox.settings import Settings
 
 if TYPE_CHECKING:
-    from sandbox.access import Authentication
+    from sandbox.access.authentication import Authentication
 
 _CREDENTIAL = re.compile(
     # SigV4A's scope has no region

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from sandbox.access import INSIDE
 from sandbox.access.actions import LAMBDA
+from sandbox.access.authentication import INSIDE
 from sandbox.api import (
     account,
     aliases,

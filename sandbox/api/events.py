@@ -1,6 +1,7 @@
 """Dead events over HTTP: list, show, retry, purge, under `/_fnbox/events`.
 
-`function` in the query names one function, as Lambda's API takes it, else all are meant.
+`function` in the query names one function, as Lambda's API takes it, else all are meant; who may
+see one account's only sees and changes no others.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from sandbox.api.context import read_context
+from sandbox.api.pages import only_account
 from sandbox.errors import CallerError, NotFound
 from sandbox.names import FunctionKey, parse_reference
 from sandbox.queue import DeadEvent, DeadEvents
@@ -32,31 +34,34 @@ def events_blueprint(dead: DeadEvents, settings: Settings) -> Blueprint:
             _function(settings),
             after=request.args.get("after", 0, type=int),
             limit=max(1, min(limit, LONGEST_PAGE)),
+            account=only_account(),
         )
-        return jsonify(events=[document(event) for event in found], count=dead.count())
+        return jsonify(
+            events=[document(event) for event in found], count=dead.count(only_account())
+        )
 
     @blueprint.get("/<int:number>")
     def shown(number: int) -> Response:
         """One event, with its `payload` as text: for a message, what could not be delivered."""
-        event, payload = dead.show(number)
+        event, payload = dead.show(number, only_account())
         return jsonify(document(event) | {"payload": payload.decode(errors="replace")})
 
     @blueprint.post("/retry")
     def retried() -> Response:
-        return jsonify(retried=dead.retry(_function(settings)))
+        return jsonify(retried=dead.retry(_function(settings), only_account()))
 
     @blueprint.post("/<int:number>/retry")
     def one_retried(number: int) -> Response:
-        dead.retry_one(number)
+        dead.retry_one(number, only_account())
         return jsonify(retried=1)
 
     @blueprint.delete("")
     def purged() -> Response:
-        return jsonify(purged=dead.purge(_function(settings)))
+        return jsonify(purged=dead.purge(_function(settings), only_account()))
 
     @blueprint.delete("/<int:number>")
     def one_purged(number: int) -> Response:
-        dead.purge_one(number)
+        dead.purge_one(number, only_account())
         return jsonify(purged=1)
 
     @blueprint.errorhandler(CallerError)

@@ -82,8 +82,12 @@ def _code_location(call: Call, version: Version) -> dict[str, Any]:
 
 
 def code_url(call: Call, code: Code) -> str:
-    """Where a package can be had: whoever knows its SHA-256 has seen it or its configuration."""
-    return f"{call.context.base_url}{CODE_PATH}/{code.sha256}.zip"
+    """Where a package can be had; where callers are verified, for ten minutes."""
+    path = f"{CODE_PATH}/{code.sha256}.zip"
+    authorization = call.services.authorization
+    if authorization.enforces:
+        path = authorization.links.signed(path)
+    return f"{call.context.base_url}{path}"
 
 
 def get_function_configuration(call: Call, members: dict[str, Any]) -> dict[str, Any]:

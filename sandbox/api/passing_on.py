@@ -14,8 +14,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from sandbox.access import Authentication
+from sandbox.access.authentication import Authentication, digest
+from sandbox.access.errors import SignatureDoesNotMatch
+from sandbox.access.others import Request, others_asked
 from sandbox.access.sigv4 import is_hash
+from sandbox.api.authorization import Authorization
 from sandbox.api.context import (
     RequestContext,
     new_request_id,
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 PIECE_BYTES = 64 * 1024
 BODY_BYTES = 16 * 2**20 + 2**16
 """Of what has to be whole before its signature can be verified; DynamoDB takes 16 MiB."""
+PASSED_ON = 0
+"""In the audit log, the status of what another answers."""
 SILENCE_SECONDS = 120.0
 """How long the companion may say nothing: it may have to come up, and a long poll takes 20."""
 
@@ -59,12 +64,17 @@ class PassingOn:
     """Answers requests for services that fnbox does not have."""
 
     def __init__(
-        self, settings: Settings, connect: Connect | None, authentication: Authentication
+        self,
+        settings: Settings,
+        connect: Connect | None,
+        authentication: Authentication,
+        authorization: Authorization,
     ) -> None:
         """Without `connect` there is no companion."""
         self._settings = settings
         self._connect = connect
         self._authentication = authentication
+        self._authorization = authorization
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -82,11 +92,15 @@ class PassingOn:
             # 501: SDKs show it at once, and retry 500, 502, 503 and 504
             return refusal(environ, to.service, 501, "NotImplemented", text, context.request_id)
         if self._authentication.needed(environ):
+            noted = (environ, context.request_id, f"{to.service}:-")
             try:
                 context = self._verified(environ, context, to)
+                self._authorize(environ, context, to)
             except CallerError as error:
                 status, code, text = in_words_of(environ, to.service, error)
+                self._authorization.note(*noted, status, error)
                 return refusal(environ, to.service, status, code, text, context.request_id)
+            self._authorization.note(*noted, PASSED_ON)
         connection = _Connection(self._connect)
         try:
             send(connection, environ, [*passed_on(environ, context, to)])
@@ -121,8 +135,33 @@ class PassingOn:
         principal = self._authentication.authenticate_head(environ, S3, context.account)
         named = environ.get("HTTP_X_AMZ_CONTENT_SHA256")
         if principal.failure is None and is_hash(named):
+            length = environ.get("CONTENT_LENGTH")
+            comes = length != "0" if length else environ.get("wsgi.input_terminated")
+            if not comes and named != digest(b""):
+                raise SignatureDoesNotMatch
             environ["wsgi.input"] = _Checked(environ, str(named))
         return of_principal(context, principal)
+
+    def _authorize(
+        self, environ: WSGIEnvironment, context: RequestContext, to: Destination
+    ) -> None:
+        """Raise AccessDenied for whom policies do not let. The companion asks none."""
+        body = b""
+        if to.service != S3:  # `_verified` has read it
+            body = environ["wsgi.input"].getvalue()
+        kind: str = environ.get("CONTENT_TYPE", "")
+        path, query = request_target(environ)
+        request = Request(
+            to.service,
+            environ["REQUEST_METHOD"],
+            path,
+            query,
+            environ.get("HTTP_X_AMZ_TARGET", ""),
+            kind.lower().startswith("application/x-www-form-urlencoded"),
+            body,
+            environ.get("HTTP_X_AMZ_COPY_SOURCE", ""),
+        )
+        self._authorization.require(others_asked(request, context.account, context.region), context)
 
 
 class _AnotherBody(Exception):

@@ -38,6 +38,7 @@ _AS_QUERY: Mapping[str, Worded] = {
     ),
     "ExpiredTokenException": (403, "ExpiredToken", None),
     "RequestEntityTooLargeException": (413, "RequestEntityTooLarge", None),
+    "AccessDeniedException": (403, "AccessDenied", None),
 }
 _AS_S3: Mapping[str, Worded] = {
     "MissingAuthenticationTokenException": (403, "AccessDenied", "Access Denied"),
@@ -52,6 +53,7 @@ _AS_S3: Mapping[str, Worded] = {
         "The AWS Access Key Id you provided does not exist in our records.",
     ),
     "ExpiredTokenException": (400, "ExpiredToken", "The provided token has expired."),
+    "AccessDeniedException": (403, "AccessDenied", None),
 }
 _S3_LATE: Worded = (
     *(403, "RequestTimeTooSkewed"),

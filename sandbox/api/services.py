@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sandbox.access import Authentication
+from sandbox.access.authentication import Authentication
 from sandbox.access.limits import AccountLimits
 from sandbox.api.authorization import Authorization
 from sandbox.api.context import RequestContext

@@ -6,6 +6,7 @@ import json
 
 from flask import Blueprint, Response, jsonify, request
 
+from sandbox.api.pages import only_account
 from sandbox.threads import run_native
 from sandbox.traces.documents import documents, summary
 from sandbox.traces.record import Trace
@@ -25,13 +26,13 @@ def traces_blueprint(traces: Traces) -> Blueprint:
     def listed() -> Response:
         """`{"traces": […]}`, the latest `limit`."""
         limit = request.args.get("limit", PAGE, type=int)
-        found = traces.recent(max(1, min(limit, LONGEST_PAGE)))
+        found = traces.recent(max(1, min(limit, LONGEST_PAGE)), only_account())
         return jsonify(traces=[summary(trace) for trace in found])
 
     @blueprint.get("/<identifier>")
     def shown(identifier: str) -> Response:
         """`{"segments": […]}`: X-Ray's documents of a request id, or of a trace id `1-…`."""
-        found = traces.find(identifier)
+        found = traces.find(identifier, only_account())
         if not found:
             absent = jsonify(message=f"No trace is kept of {identifier}.")
             absent.status_code = 404

@@ -1,16 +1,17 @@
 """Clients of other AWS services, each at the endpoint that is configured for it, and nowhere else.
 
 Nothing leaves for AWS by default. Requests are signed with the account's number as access key, by
-which emulators tell accounts apart. Clients are made when they are first needed, and kept: to
-make one takes a tenth of a second.
+which emulators tell accounts apart, and those to fnbox itself with keys of the account. Clients are
+made when they are first needed, and kept: to make one takes a tenth of a second.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from sandbox.access.sessions import Credentials
 from sandbox.errors import FnboxError
 
 _CONNECT_SECONDS = 5
@@ -24,9 +25,17 @@ class NoEndpoint(FnboxError):
 class AwsClients:
     """Clients by service, region and account. Safe to be used by many threads."""
 
-    def __init__(self, endpoints: Mapping[str, str]) -> None:
-        """`endpoints` are URLs by service: `sqs`, `sns`, `events`, `s3`."""
+    def __init__(
+        self,
+        endpoints: Mapping[str, str],
+        own_url: str = "",
+        own_keys: Callable[[str], Credentials] | None = None,
+    ) -> None:
+        """`endpoints` are URLs by service: `sqs`, `sns`, `events`, `s3`; `own_keys` gives keys of
+        an account for those that are `own_url`."""
         self._endpoints = endpoints
+        self._own_url = own_url
+        self._own_keys = own_keys
         self._made: dict[tuple[str, str, str], Any] = {}
         self._making = threading.Lock()
 
@@ -45,6 +54,9 @@ class AwsClients:
                 f"no endpoint is known for {service}: run `fnbox up --aws`, or set "
                 f"FNBOX_ENDPOINTS={service}=http://…"
             )
+        keys: tuple[str, str, str | None] = account, "fnbox", None
+        if self._own_keys is not None and endpoint == self._own_url:
+            keys = self._own_keys(account)[:3]
         # Not above: it would delay the start of the control plane by a tenth of a second.
         import botocore.session
         from botocore.config import Config
@@ -53,8 +65,9 @@ class AwsClients:
             service,
             region_name=region,
             endpoint_url=endpoint,
-            aws_access_key_id=account,
-            aws_secret_access_key="fnbox",
+            aws_access_key_id=keys[0],
+            aws_secret_access_key=keys[1],
+            aws_session_token=keys[2],
             config=Config(
                 connect_timeout=_CONNECT_SECONDS,
                 read_timeout=_READ_SECONDS,

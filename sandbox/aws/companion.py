@@ -39,6 +39,8 @@ _COMMAND = (
     "-m",
     "sandbox.aws.server",
 )
+_STRICT = ("env", "MOTO_S3_ALLOW_CROSSACCOUNT_ACCESS=false", "S3_IGNORE_SUBDOMAIN_BUCKETNAME=1")
+"""Where it is asked who may what: a bucket is its account's, and named by the path alone."""
 
 Connect = Callable[[float], socket.socket]
 """`Companion.connect`, or what stands for it in a test."""
@@ -49,8 +51,9 @@ _log = logging.getLogger(__name__)
 class Companion:
     """Keeps one companion running until it is closed."""
 
-    def __init__(self, state_dir: Path, clock: Clock) -> None:
-        """Starts it and returns at once."""
+    def __init__(self, state_dir: Path, clock: Clock, *, strict: bool = False) -> None:
+        """Starts it and returns at once. `strict`: accounts do not see each other's buckets."""
+        self._command = (*(_STRICT if strict else ()), *_COMMAND)
         self._directory = state_dir
         self._clock = clock
         self._listener = self._listen()
@@ -137,7 +140,7 @@ class Companion:
                 return None
             with self.log_path.open("ab") as output:
                 self._process = subprocess.Popen(
-                    [*_COMMAND, str(descriptor)],
+                    [*self._command, str(descriptor)],
                     # it ends when nobody holds the other side any more, however we ended
                     stdin=subprocess.PIPE,
                     stdout=output,

@@ -101,6 +101,8 @@ def matches(pattern: str, text: str) -> bool:
     """
     if _SPECIAL["*"] in pattern or _SPECIAL["?"] in pattern:
         text = text.translate(_LITERAL)
+    if "*" not in pattern and "?" not in pattern:
+        return pattern == text
     at = place = 0
     star, resume = -1, 0
     while place < len(text):

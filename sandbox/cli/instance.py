@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+from urllib.parse import quote
 
 import click
 
+from sandbox.cli.ask import ask
 from sandbox.cli.options import as_options, with_aws, with_insecure, with_settings
 from sandbox.settings import Settings
 
@@ -67,12 +69,18 @@ def status(settings: Settings) -> None:
 
 
 @click.command()
+@click.option("--key", metavar="ACCESS_KEY_ID", help="One that `fnbox keys create` made.")
 @with_settings
-def env(settings: Settings) -> None:
+def env(settings: Settings, key: str | None) -> None:
     """Print shell commands that point AWS clients here: eval "$(fnbox env)"."""
     from sandbox.setup.deploy import environment
 
-    for name, value in environment(settings).items():
+    variables = environment(settings)
+    if key is not None:
+        found = ask(settings, "GET", f"/_fnbox/access/keys/{quote(key, safe='')}")
+        variables["AWS_ACCESS_KEY_ID"] = found["accessKeyId"]
+        variables["AWS_SECRET_ACCESS_KEY"] = found["secretAccessKey"]
+    for name, value in variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
 

@@ -11,7 +11,7 @@ import sys
 import click
 
 import sandbox
-from sandbox.cli import events, functions, images, instance, trace
+from sandbox.cli import access, events, functions, images, instance, trace
 from sandbox.errors import FnboxError
 
 
@@ -32,6 +32,9 @@ for _command in (
     functions.logs,
     trace.trace,
     events.events,
+    access.accounts,
+    access.keys,
+    access.roles,
     images.images,
 ):
     cli.add_command(_command)

@@ -90,6 +90,8 @@ class ExecutionEnvironment:
         self.state = after(State.STARTING, Event.BOOTED)
         self.stop_reason: StopReason | None = None
         self.expires_at = math.inf
+        self.renew_at = math.inf
+        """When another is to take its place, since its keys are not renewed."""
         self.initialization = ON_DEMAND
         """Why it is initialized, in Lambda's words; set before it is."""
         self.tenant_id: str | None = None

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-from sandbox.access.sessions import Sessions, role_name
+from sandbox.access.sessions import RENEWAL_SECONDS, Sessions, role_name
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.records import Version
 from sandbox.clock import Clock
@@ -123,6 +123,7 @@ class Launcher:
     def initialize(self, environment: ExecutionEnvironment, version: Version) -> bool:
         """Assign the version and start its runtime; whether it is ready for an event."""
         environment.asked = environment.asked or (self._clock.monotonic(), True)
+        environment.renew_at = self._clock.monotonic() + RENEWAL_SECONDS
         limits = self._limits(version, environment.spec)
         if limits != environment.limits:
             self._containers.limit(environment, limits)

@@ -56,7 +56,8 @@ class StopReason(Enum):
     DEPROVISIONED = auto()
     """So many are no longer provisioned."""
     REPLACED = auto()
-    """It is provisioned and its runtime is dead: one that is ready takes its place."""
+    """It is provisioned and its runtime is dead: one that is ready takes its place; or it has been
+    there for so long that its keys would end."""
     LOST = auto()
     """The container ended, or stopped answering."""
     SHUTDOWN = auto()

@@ -147,7 +147,8 @@ class EnvironmentPool:
                 return  # closing has ended it
             group.busy.remove(environment)
             lives = environment.runtime_lives
-            if lost or (not lives and environment in group.provision.ready):
+            worn = self._clock.monotonic() >= environment.renew_at
+            if lost or worn or (not lives and environment in group.provision.ready):
                 group.provision.ready.discard(environment)
                 self._stop(environment, StopReason.LOST if lost else StopReason.REPLACED, todo)
                 self._plan(group, todo)
@@ -206,12 +207,8 @@ class EnvironmentPool:
                     self._stop(group.busy.pop(), StopReason.SHUTDOWN, todo)
                 self._drop_if_empty(group)
             self._starved.clear()
-            for environment in list(self._idle):
-                self._withdraw(environment, StopReason.SHUTDOWN, todo)
-            for environment in list(self._ready):
-                self._withdraw_ready(environment, StopReason.SHUTDOWN, todo)
-            for spare in list(self._spares):
-                self._withdraw_spare(spare, StopReason.SHUTDOWN, todo)
+            for environment in [*self._idle, *self._ready, *self._spares]:
+                self._withdraw_unused(environment, StopReason.SHUTDOWN, todo)
         with self._gone:
             self._gone.wait_for(lambda: self._alive == 0 and self._stopping == 0)
 
@@ -338,6 +335,14 @@ class EnvironmentPool:
     def _withdraw_spare(self, spare: ExecutionEnvironment, reason: StopReason, todo: Todo) -> None:
         self._spares.remove(spare)
         self._stop(spare, reason, todo)
+
+    def _withdraw_unused(self, one: ExecutionEnvironment, why: StopReason, todo: Todo) -> None:
+        if one in self._idle:
+            self._withdraw(one, why, todo)
+        elif one in self._ready:
+            self._plan(self._withdraw_ready(one, why, todo), todo)
+        elif one in self._spares:
+            self._withdraw_spare(one, why, todo)
 
     def _stop(self, environment: ExecutionEnvironment, reason: StopReason, todo: Todo) -> None:
         environment.apply(Event.STOP)
@@ -478,12 +483,7 @@ class EnvironmentPool:
     def _lost(self, environment: ExecutionEnvironment) -> None:
         """The channel of an environment has closed; whoever runs a call in it finds out itself."""
         with self._deciding() as todo:
-            if environment in self._idle:
-                self._withdraw(environment, StopReason.LOST, todo)
-            elif environment in self._ready:
-                self._plan(self._withdraw_ready(environment, StopReason.LOST, todo), todo)
-            elif environment in self._spares:
-                self._withdraw_spare(environment, StopReason.LOST, todo)
+            self._withdraw_unused(environment, StopReason.LOST, todo)
 
     def _tend(self) -> None:
         """End what has been idle for too long, and more when the machine's memory is short."""
@@ -491,8 +491,9 @@ class EnvironmentPool:
         with self._deciding() as todo:
             if self._closed:
                 return
-            for environment in [idle for idle in self._idle if idle.expires_at <= now]:
-                self._withdraw(environment, StopReason.KEEP_ALIVE_EXPIRED, todo)
+            unused = (*self._idle, *self._ready)
+            for one in [one for one in unused if min(one.expires_at, one.renew_at) <= now]:
+                self._withdraw_unused(one, StopReason.KEEP_ALIVE_EXPIRED, todo)
             surplus = placement.surplus(free_mib, self._min_free_mib, len(self._idle))
             for environment in list(self._idle)[:surplus]:
                 self._withdraw(environment, StopReason.LOW_MEMORY, todo)

@@ -170,7 +170,7 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             rest = b""
             while self.alive:
                 self._waiting[client] = time.monotonic()
-                rest = self._answer_invokes(client, receiver, rest)
+                rest = self._answer_invokes(client, receiver, rest, address)
                 if not rest:
                     break
                 parser.unreader.unread(rest)
@@ -197,7 +197,9 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             self._calls.pop(client, None)
             util.close(client)
 
-    def _answer_invokes(self, client: socket.socket, receiver: Receiver, rest: bytes) -> bytes:
+    def _answer_invokes(
+        self, client: socket.socket, receiver: Receiver, rest: bytes, address: Any
+    ) -> bytes:
         """Answer one Invoke after another; the bytes of something else, or none at the end."""
         short_way: ShortWay = self.app.short_way
         for number in itertools.count(1):
@@ -210,6 +212,7 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             body = Body(receiver, data[begin : begin + length], length)
             rest = data[begin + length :]
             environ["wsgi.input"] = body
+            environ["REMOTE_ADDR"] = address[0] if address else ""
             del self._waiting[client]
             self._calls[client] = time.monotonic(), environ
             status, headers, answer = short_way.answer(environ, found)

@@ -59,54 +59,63 @@ class DeadEvents:
         self._events = events
         self._messages = messages
 
-    def count(self) -> int:
-        counted = select(func.count()).select_from(dead_events)
+    def count(self, account: str | None = None) -> int:
+        """Of one account, or of all."""
+        counted = select(func.count()).select_from(dead_events).where(_of(None, account))
         return self._database.transaction(lambda connection: connection.scalar(counted)) or 0
 
-    def list(self, key: FunctionKey | None, *, after: int = 0, limit: int = 100) -> list[DeadEvent]:
+    def list(
+        self,
+        key: FunctionKey | None,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        account: str | None = None,
+    ) -> list[DeadEvent]:
         """The oldest first, of one function or of all; `after` is the last id of the page before.
 
-        At most `limit`, without their payloads.
+        At most `limit`, without their payloads. With an `account`, here and below, those of others
+        are as if they were not there.
         """
-        chosen = and_(_of(key), dead_events.c.id > after)
+        chosen = and_(_of(key, account), dead_events.c.id > after)
         size = func.length(dead_events.c.body).label("size")
         query = select(*_ABOUT, size).where(chosen).order_by(dead_events.c.id).limit(limit)
         rows = self._database.transaction(lambda connection: connection.execute(query).all())
         return [_dead_event(row) for row in rows]
 
-    def show(self, number: int) -> tuple[DeadEvent, bytes]:
+    def show(self, number: int, account: str | None = None) -> tuple[DeadEvent, bytes]:
         """One with its payload or message. Raises NotFound."""
         size = func.length(dead_events.c.body).label("size")
-        query = select(dead_events, size).where(dead_events.c.id == number)
+        query = select(dead_events, size).where(_one(number, account))
         row = self._database.transaction(lambda connection: connection.execute(query).first())
         if row is None:
             raise _missing(number)
         return _dead_event(row), row.body
 
-    def retry(self, key: FunctionKey | None = None) -> int:
+    def retry(self, key: FunctionKey | None = None, account: str | None = None) -> int:
         """Have all events of a function, or of all, run as new ones, and messages delivered.
 
         Request ids stay. Returns how many; those that die meanwhile are not among them.
         """
         last = select(func.max(dead_events.c.id))
         newest = self._database.transaction(lambda connection: connection.scalar(last)) or 0
-        chosen, total = and_(_of(key), dead_events.c.id <= newest), 0
+        chosen, total = and_(_of(key, account), dead_events.c.id <= newest), 0
         while moved := self._retry(chosen):
             total += moved
         return total
 
-    def retry_one(self, number: int) -> None:
+    def retry_one(self, number: int, account: str | None = None) -> None:
         """As `retry`. Raises NotFound."""
-        if not self._retry(dead_events.c.id == number):
+        if not self._retry(_one(number, account)):
             raise _missing(number)
 
-    def purge(self, key: FunctionKey | None = None) -> int:
+    def purge(self, key: FunctionKey | None = None, account: str | None = None) -> int:
         """Forget all of a function, or of all; how many."""
-        return self._delete(_of(key))
+        return self._delete(_of(key, account))
 
-    def purge_one(self, number: int) -> None:
+    def purge_one(self, number: int, account: str | None = None) -> None:
         """Raises NotFound."""
-        if not self._delete(dead_events.c.id == number):
+        if not self._delete(_one(number, account)):
             raise _missing(number)
 
     def _delete(self, chosen: ColumnElement[bool]) -> int:
@@ -143,10 +152,15 @@ def _revive(connection: Connection, chosen: ColumnElement[bool], now: float) -> 
     return rows
 
 
-def _of(key: FunctionKey | None) -> ColumnElement[bool]:
+def _of(key: FunctionKey | None, account: str | None = None) -> ColumnElement[bool]:
+    own = true() if account is None else dead_events.c.account == account
     if key is None:
-        return true()
-    return and_(*(dead_events.c[column] == value for column, value in key._asdict().items()))
+        return own
+    return and_(own, *(dead_events.c[column] == value for column, value in key._asdict().items()))
+
+
+def _one(number: int, account: str | None) -> ColumnElement[bool]:
+    return and_(_of(None, account), dead_events.c.id == number)
 
 
 def _reference(row: Any) -> FunctionReference:

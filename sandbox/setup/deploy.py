@@ -11,12 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sandbox.access.secret import read_secret
+from sandbox.access.sessions import Sessions
+from sandbox.clock import SystemClock
 from sandbox.errors import CallerError, FnboxError, StartupError
 from sandbox.settings import Settings
 
 ACCESS_KEY = "test"
 DEFAULT_RUNTIME = "python3.13"
 _ROLE = "arn:aws:iam::000000000000:role/fnbox"
+_KEY_SECONDS = 3600
 _NEVER_PACKED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 # The oldest time that a ZIP can hold: equal folders give equal packages.
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -55,17 +59,41 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def own_keys(settings: Settings) -> dict[str, str]:
+    """Variables with keys of the root user of the instance's account, for an hour.
+
+    Who can read the instance's secret can make them; others use their own, and where they have
+    none what `environment` says, which is believed with `FNBOX_IAM=off`.
+    """
+    secret = read_secret(settings.state_dir)
+    if secret is not None:
+        made = Sessions(secret, SystemClock()).issue(settings.account, None, "fnbox", _KEY_SECONDS)
+        return made.variables()
+    from botocore.credentials import EnvProvider
+
+    found = EnvProvider().load()
+    if found is None:
+        return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": ACCESS_KEY}
+    return {
+        "AWS_ACCESS_KEY_ID": found.access_key,
+        "AWS_SECRET_ACCESS_KEY": found.secret_key,
+        **({"AWS_SESSION_TOKEN": found.token} if found.token else {}),
+    }
+
+
 def lambda_client(settings: Settings) -> Any:
     """botocore's client of this instance; it waits for a call as long as the call takes."""
     import botocore.config
     import botocore.session
 
+    keys = own_keys(settings)
     return botocore.session.get_session().create_client(
         "lambda",
         endpoint_url=settings.url,
         region_name=settings.region,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=ACCESS_KEY,
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=keys.get("AWS_SESSION_TOKEN"),
         config=botocore.config.Config(
             read_timeout=None,
             connect_timeout=5,

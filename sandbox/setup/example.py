@@ -12,7 +12,15 @@ from sandbox.errors import StartupError
 from sandbox.settings import Settings
 from sandbox.setup import recipes
 from sandbox.setup.commands import Run, run
-from sandbox.setup.deploy import Code, deploy, environment, lambda_client, pack, translated
+from sandbox.setup.deploy import (
+    Code,
+    deploy,
+    environment,
+    lambda_client,
+    own_keys,
+    pack,
+    translated,
+)
 from sandbox.setup.progress import Progress
 
 NAME = "my-function"
@@ -46,7 +54,8 @@ def show(
     base = [*_INVOKE, "--payload", _PAYLOAD]
     if run([aws, "--version"]).startswith("aws-cli/2"):
         base += ["--cli-binary-format", "raw-in-base64-out"]
-    variables = [f"{name}={value}" for name, value in environment(settings).items()]
+    keys = {} if settings.iam == "off" else own_keys(settings)
+    variables = [f"{name}={value}" for name, value in (environment(settings) | keys).items()]
     for options in ([], ["--invocation-type", "Event"]):
         arguments = [*base, *options, str(_ANSWER)]
         say("")

@@ -76,22 +76,26 @@ class Traces:
         if self._on_end is not None:
             self._on_end(trace)
 
-    def find(self, identifier: str) -> list[Trace]:
-        """The traces with a request id, or with a trace id `1-…`, the oldest first."""
+    def find(self, identifier: str, account: str | None = None) -> list[Trace]:
+        """The traces with a request id, or with a trace id `1-…`, the oldest first; of functions of
+        one account, or of all."""
         root = f"Root={identifier};"
         return [
             trace
-            for trace in self._all()
+            for trace in self._all(account)
             if trace.request_id == identifier or (trace.header or "").startswith(root)
         ]
 
-    def recent(self, limit: int) -> list[Trace]:
-        """The last to begin, the latest first."""
-        return self._all()[: -limit - 1 : -1]
+    def recent(self, limit: int, account: str | None = None) -> list[Trace]:
+        """The last to begin, the latest first; of one account's functions, or of all."""
+        return self._all(account)[: -limit - 1 : -1]
 
-    def _all(self) -> list[Trace]:
+    def _all(self, account: str | None) -> list[Trace]:
         with self._lock:
-            return list(self._kept)
+            kept = list(self._kept)
+        if account is None:
+            return kept
+        return [one for one in kept if one.reference and one.reference.key.account == account]
 
     def _keep(self, trace: Trace, data: bytes) -> None:
         with self._lock:

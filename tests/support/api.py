@@ -17,8 +17,8 @@ from botocore.config import Config
 from flask import Flask
 from werkzeug.test import Client, TestResponse
 
-from sandbox.access import Authentication
 from sandbox.access.audit import Entry
+from sandbox.access.authentication import Authentication
 from sandbox.access.limits import AccountLimits
 from sandbox.api import Services, create_app
 from sandbox.api.authorization import Authorization
@@ -105,6 +105,7 @@ class Api:
     events: EventQueue
     outbox: Outbox
     authentication: Authentication
+    traces: Traces
     waiting: list[tuple[FunctionKey, str]] = field(default_factory=list)
     """Versions that wait for `settle`."""
     images: dict[str, str] = field(default_factory=dict)
@@ -219,6 +220,7 @@ def open_api(
     service: EchoService | None = None,
     clients: Any = None,
     companion: Connect | None = None,
+    logs: Any = None,  # CloudWatch Logs has tests of its own
     **settings: Any,
 ) -> Api:
     """An API over a new catalog in `folder`. What it changes waits for `Api.settle`."""
@@ -246,6 +248,7 @@ def open_api(
     limits = AccountLimits.of(told, authentication.store)
     catalog.room.limit(limits)
     noted: list[Entry] = []
+    traces = Traces(clock, count=100, max_bytes=2**20)
     note = noted.append if told.audit or authentication.verifies else None
     services = Services(
         settings=told,
@@ -255,10 +258,10 @@ def open_api(
         limits=limits,
         catalog=catalog,
         service=service,
-        logs=None,  # CloudWatch Logs has tests of its own
+        logs=logs,
         dead_events=dead_events,
         metrics=Metrics(),
-        traces=Traces(clock, count=100, max_bytes=2**20),
+        traces=traces,
         activate=lambda key, version: waiting.append((key, version)),
         provided=lambda function, name: provided.get((function.key, name), Provided(0, None)),
         image_id=image_id,
@@ -266,7 +269,7 @@ def open_api(
         clients=clients or AwsClients({}),
         companion=companion,
     )
-    parts = (catalog, service, clock, events, outbox, authentication)
+    parts = (catalog, service, clock, events, outbox, authentication, traces)
     return Api(create_app(services), *parts, waiting, images, provided, missing, noted)
 
 

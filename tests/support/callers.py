@@ -10,8 +10,8 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 
-from sandbox.access import AccessStore
 from sandbox.access.sessions import Credentials
+from sandbox.access.store import AccessStore
 from tests.support.api import REGION, Api, _Raw
 from tests.support.urls import NOW
 

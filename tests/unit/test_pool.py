@@ -219,6 +219,20 @@ def test_an_environment_that_was_idle_for_the_keep_alive_is_retired(rig: Rig) ->
     assert second.state is State.IDLE
 
 
+def test_an_environment_is_replaced_before_its_keys_end(rig: Rig) -> None:
+    idle, busy = rig.lease(), rig.lease()
+    for environment in (idle, busy):
+        environment.renew_at = rig.clock.monotonic() + 60
+    rig.pool.release(idle)
+    rig.clock.advance(61)
+    rig.scheduler.due()
+    until(lambda: rig.launcher.removed == [idle])
+    assert idle.stop_reason is StopReason.KEEP_ALIVE_EXPIRED
+    rig.pool.release(busy)
+    until(lambda: rig.launcher.removed == [idle, busy])
+    assert busy.stop_reason is StopReason.REPLACED
+
+
 def test_idle_environments_are_given_up_when_the_machine_is_short_of_memory(rig: Rig) -> None:
     environments = [rig.lease() for _ in range(8)]
     for environment in environments:

@@ -339,3 +339,14 @@ def test_an_engine_that_does_not_answer_fails_no_function(
     environment.missing = EngineUnavailable("no engine")
     service._activate(key, LATEST)
     assert catalog.function(key).latest.configuration["LastUpdateStatus"] == "Successful"
+
+
+def test_an_account_runs_only_so_much_memory_at_once(
+    service: InvokeService, environment: Environment
+) -> None:
+    service._limits = AccountLimits(memory_mib=2 * 128)
+    with Running(service, environment) as running:
+        running.begin("f", "g")
+        assert reason(service, "g") == "ConcurrentInvocationLimitExceeded"
+    service.invoke(call("g"))
+    assert service._memory[ACCOUNT] == 0

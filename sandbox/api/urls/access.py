@@ -7,11 +7,13 @@ is `sandbox.access`'s part, and with `FNBOX_IAM=off` nobody's: **whoever says an
 believed to own it**. The account is then the access key when that is 12 digits, else the
 instance's.
 
-A signed caller of the function's own account is let in, as its identity policies would on AWS
-(fnbox has none), unless the resource policy denies it; one of another account needs a resource
-policy that allows both actions below. A URL of AuthType NONE needs such a policy for everybody on
-AWS; here it does with `FNBOX_IAM=enforce`. Source: the Lambda developer guide, "Control access to
-Lambda function URLs", and the IAM user guide on Signature Version 4.
+With `FNBOX_IAM=enforce` a URL asks for both actions below as Lambda's API asks for its own: the
+policies of the caller's identity and of the function, version or alias. A URL of AuthType NONE
+takes everybody for anonymous, so that its resource policy alone counts. Otherwise a signed caller
+of the function's own account is let in unless the resource policy denies it, one of another account
+needs a resource policy that allows both, and a URL of AuthType NONE lets in whom none denies.
+Source: the Lambda developer guide, "Control access to Lambda function URLs", and the IAM user guide
+on Signature Version 4.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
+from sandbox.access.decisions import Ask
 from sandbox.api.context import RequestContext
 from sandbox.catalog import FunctionUrl, Policy, iam
 from sandbox.errors import AccessDenied
+from sandbox.names import FunctionReference
 from sandbox.threads import run_native
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -122,20 +126,30 @@ def _digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def check_access(
-    url: FunctionUrl, policy: Policy | None, caller: RequestContext | None, *, enforced: bool
-) -> None:
-    """Raise AccessDenied unless `caller` may call a URL; None has not said who it is."""
-    document = policy.document if policy else {}
-    context = {
+def asks(url: FunctionUrl) -> list[Ask]:
+    """What a caller of a URL has to be allowed."""
+    reference = FunctionReference(url.key, url.qualifier)
+    keys = _keys(url)
+    return [Ask(action, url.arn, url.key.account, reference, keys) for action in ACTIONS]
+
+
+def _keys(url: FunctionUrl) -> dict[str, str]:
+    return {
         "lambda:FunctionUrlAuthType": url.auth_type,
         "lambda:InvokedViaFunctionUrl": "true",
     }
+
+
+def check_access(url: FunctionUrl, policy: Policy | None, caller: RequestContext | None) -> None:
+    """Raise AccessDenied for whom a URL does not let in where nothing is enforced; None has not
+    said who it is."""
+    document = policy.document if policy else {}
+    context = _keys(url)
     if caller is None:
-        principal, by_default = iam.ANYONE, None if enforced else "Allow"
+        principal, by_default = iam.ANYONE, "Allow"
     else:
         principal = caller.caller
-        by_default = "Allow" if caller.account == url.key.account else None
+        by_default = "Allow" if caller.account == url.key.account else ""
         context["aws:PrincipalAccount"] = caller.account
         context["aws:PrincipalArn"] = caller.caller
     for action in ACTIONS:

@@ -13,7 +13,14 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from sandbox.api.context import new_request_id, read_context, read_trace, verified
+from sandbox.access.principals import ANONYMOUS
+from sandbox.api.context import (
+    RequestContext,
+    new_request_id,
+    read_context,
+    read_trace,
+    verified,
+)
 from sandbox.api.dispatch import SYNC_BYTES, read_bytes, request_target, too_large
 from sandbox.api.errors import error_reply
 from sandbox.api.front_door import SANDBOX
@@ -24,7 +31,7 @@ from sandbox.api.urls.address import by_host, by_path
 from sandbox.api.urls.answer import JSON, Answer, BadResponse, Headers, buffered, streamed
 from sandbox.api.urls.event import UrlRequest, event_of
 from sandbox.catalog import FunctionUrl
-from sandbox.errors import CallerError, FnboxError, NotFound
+from sandbox.errors import AccessDenied, CallerError, FnboxError, NotFound
 from sandbox.invocation import Invocation
 from sandbox.lineage import forwarded
 from sandbox.names import FunctionReference
@@ -82,9 +89,11 @@ class FunctionUrls:
         rules = url.cors if url is not None else {}
         if rules and cors.is_preflight(environ):
             return Answer(200, cors.preflight_headers(rules, environ), b"")
+        refused: CallerError | None = None
         try:
             answer = self._run(environ, url, path, request_id, trace)
         except CallerError as error:
+            refused = error
             answer = _refused(error, request_id)
         except BadResponse as error:
             log.info("request %s: %s", request_id, error)
@@ -95,6 +104,8 @@ class FunctionUrls:
         except Exception:
             log.exception("request %s failed", request_id)
             answer = _FAILED
+        note = self._services.authorization.note
+        note(environ, request_id, access.ACTIONS[0], answer.status, refused)
         return _with_cors(answer, rules, environ) if rules else answer
 
     def _find(self, environ: Mapping[str, Any]) -> tuple[FunctionUrl | None, str]:
@@ -126,9 +137,9 @@ class FunctionUrls:
                 body = read_bytes(environ, "Invoke", SYNC_BYTES)
                 caller = verified(services.authentication, caller, body, "lambda")
             access.check_signature(signature, url.key.region, now)
-        policy = function.policies.get(url.qualifier)
-        enforced = services.settings.iam == "enforce"
-        access.check_access(url, policy, caller, enforced=enforced)
+        self._authorize(environ, url, caller, request_id)
+        if not services.authorization.enforces:
+            access.check_access(url, function.policies.get(url.qualifier), caller)
         if body is None:
             body = read_bytes(environ, "Invoke", SYNC_BYTES)
         if signature is not None:
@@ -149,6 +160,24 @@ class FunctionUrls:
         if len(event) > SYNC_BYTES:
             raise too_large("Invoke", SYNC_BYTES)
         return self._invoke(url, event, request_id, trace, environ["REQUEST_METHOD"])
+
+    def _authorize(
+        self,
+        environ: Mapping[str, Any],
+        url: FunctionUrl,
+        caller: RequestContext | None,
+        request_id: str,
+    ) -> None:
+        """Raise AccessDenied, which says no more than that, for whom policies do not let in."""
+        authorization = self._services.authorization
+        if authorization.idle:
+            return
+        settings = self._services.settings
+        context = caller or read_context(environ, request_id, settings, ANONYMOUS)
+        try:
+            authorization.require(access.asks(url), context)
+        except AccessDenied as error:
+            raise access.forbidden() from error
 
     def _invoke(
         self, url: FunctionUrl, event: bytes, request_id: str, trace: str, method: str
