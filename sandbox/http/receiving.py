@@ -15,7 +15,7 @@ import gevent
 from gunicorn.http.errors import LimitRequestHeaders, ParseException
 
 HEAD_BYTES = 64 * 2**10
-"""Of a head beyond what came with its first read."""
+"""Of a head, and of what was read with its end."""
 BODY_SECONDS = 30.0
 BODY_RATE = 1024.0
 """Bytes a second, on average, that a body has to come at after that."""
@@ -25,23 +25,27 @@ they have sent all; then the connection is closed."""
 
 _FIRST_BYTES = 256 * 2**10
 _PIECE_BYTES = 64 * 2**10
-_READS_AT_ONCE = 16
+_READS_AT_ONCE = 4
 
 
 class Receiver:
     """A connection's receiving side, for gunicorn's parser as for `Body`."""
 
-    __slots__ = ("_client", "_left", "_reads", "_received", "_since", "_slow", "_waited")
+    __slots__ = ("_client", "_held", "_left", "_reads", "_received", "_since", "_slow", "_waited")
 
     def __init__(self, client: socket.socket, slow: dict[socket.socket, Receiver]) -> None:
         """`slow` holds those that wait for their client; `is_late` says how long they may."""
         self._client = client
         self._slow = slow
+        self._held = b""
         self._reads = 0
         self._since = 0.0
         self.begin_body()
 
-    def begin_head(self) -> None:
+    def begin_head(self, held: bytes) -> None:
+        """`held` was read already. It is given in the pieces that are asked for: of more than it
+        needs gunicorn makes a copy for every chunk, and chunks may be of one byte."""
+        self._held = held
         self._left: int | None = HEAD_BYTES
 
     def begin_body(self) -> None:
@@ -49,11 +53,20 @@ class Receiver:
         self._received = 0
         self._waited = 0.0
 
+    def take_held(self) -> bytes:
+        """What belongs to the next request."""
+        held, self._held = self._held, b""
+        return held
+
     def recv(self, size: int) -> bytes:
         """As a socket's; raises LimitRequestHeaders within a head that is too long."""
-        self._before()
-        data = self._client.recv(size)
-        self._after(len(data))
+        self._give_way()
+        if self._held:
+            data, self._held = self._held[:size], self._held[size:]
+        else:
+            self._before()
+            data = self._client.recv(size)
+            self._after(len(data))
         if self._left is not None:
             self._left -= len(data)
             if self._left < 0:
@@ -61,6 +74,7 @@ class Receiver:
         return data
 
     def recv_into(self, view: memoryview) -> int:
+        self._give_way()
         self._before()
         count = self._client.recv_into(view)
         self._after(count)
@@ -71,10 +85,12 @@ class Receiver:
         waited = self._waited + now - self._since
         return self._left is None and waited > BODY_SECONDS + self._received / BODY_RATE
 
-    def _before(self) -> None:
+    def _give_way(self) -> None:
         self._reads += 1
         if self._reads % _READS_AT_ONCE == 0:
             gevent.sleep(0)  # where there is always something to read nobody else would run
+
+    def _before(self) -> None:
         self._since = time.monotonic()
         self._slow[self._client] = self
 

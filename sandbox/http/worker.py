@@ -173,8 +173,7 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
                 rest = self._answer_invokes(client, receiver, rest, address)
                 if not rest:
                     break
-                parser.unreader.unread(rest)
-                receiver.begin_head()
+                receiver.begin_head(rest)
                 request = next(parser)
                 receiver.begin_body()
                 request.body = body = ParsedBody(request.body)
@@ -183,7 +182,7 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
                 self._waiting[client] = time.monotonic()
                 if request.should_close() or not body.skip():
                     break
-                rest = parser.unreader.take_buffered()
+                rest = parser.unreader.take_buffered() + receiver.take_held()
                 request = None
         except (NoMoreData, StopIteration):
             _LOGGER.debug("a connection has ended")
