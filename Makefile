@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv up down images test test-all test-unit lint bench lock clean
+.PHONY: help venv up down images gvisor test test-all test-unit lint bench lock clean
 
 help:
-	@echo "make up | down | test | test-all | test-unit | lint | bench | images | lock | clean"
+	@echo "make up | down | test | test-all | test-unit | lint | bench | images | gvisor | lock | clean"
 
 venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fnbox needs Python 3.11 or newer: install it, or say make PYTHON=python3.13")'
@@ -22,6 +22,10 @@ down: venv
 
 images: venv
 	@$(BIN)/fnbox images build
+
+# Functions may be run under gVisor then; its tests are skipped where it is not.
+gvisor: venv
+	@$(BIN)/python -m sandbox.setup.gvisor
 
 test: images
 	@$(BIN)/fnbox images build --verbose init-test

@@ -19,19 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox.catalog import (
-    attachments,
-    documents,
-    oci_runtimes,
-    provisioned,
-    publication,
-    routing,
-    storage,
-)
+from sandbox.catalog import attachments, documents, provisioned, publication, routing, storage
 from sandbox.catalog.attachments import FunctionUrl
 from sandbox.catalog.code_store import CodeStore, recount
 from sandbox.catalog.database import Database
 from sandbox.catalog.layers import Layers, check_size
+from sandbox.catalog.oci_runtimes import tagged
 from sandbox.catalog.package import zipped_limit
 from sandbox.catalog.preconditions import (
     check_revision,
@@ -399,7 +392,7 @@ class Catalog:
 
         def add(found: Function | None) -> Function:
             function = existing(found, key)
-            return oci_runtimes.tagged(function, {**function.tags, **tags})
+            return tagged(function, {**function.tags, **tags})
 
         self._change(key, add)
 
@@ -410,7 +403,7 @@ class Catalog:
         def remove(found: Function | None) -> Function:
             function = existing(found, key)
             left = {name: value for name, value in function.tags.items() if name not in gone}
-            return oci_runtimes.tagged(function, left)
+            return tagged(function, left)
 
         self._change(key, remove)
 

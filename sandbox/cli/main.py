@@ -11,7 +11,7 @@ import sys
 import click
 
 import sandbox
-from sandbox.cli import access, events, functions, images, instance, trace
+from sandbox.cli import access, doctor, events, functions, images, instance, trace
 from sandbox.errors import FnboxError
 
 
@@ -26,6 +26,7 @@ for _command in (
     instance.down,
     instance.status,
     instance.env,
+    doctor.doctor,
     instance.serve,
     functions.deploy,
     functions.invoke,

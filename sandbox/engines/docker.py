@@ -11,6 +11,7 @@ answer was lost is found by it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -56,6 +57,7 @@ _LIST = Patience((2, 4))
 _CHANGE = Patience((2, 4, 8))
 _REMOVAL = Patience((4, 8, 16))
 _CONNECT_SECONDS = 1.5
+_LOOK_SECONDS = 10
 _CALL_SECONDS = 60
 
 _FAILURES = (requests.exceptions.RequestException, docker.errors.DockerException)
@@ -380,6 +382,29 @@ def connect(address: str, seconds: float = _CONNECT_SECONDS) -> APIClient:
 def ping(client: APIClient, seconds: float = _CONNECT_SECONDS) -> None:
     """Return when the engine answers; raises what the SDK raises."""
     client._result(client.get(client._url("/_ping"), timeout=seconds))
+
+
+def information(address: str) -> dict[str, Any]:
+    """What the engine says of itself, as `docker info`. Raises EngineUnavailable."""
+
+    def ask(seconds: float) -> dict[str, Any]:
+        with contextlib.closing(connect(address, seconds)) as client:
+            client.timeout = _LOOK_SECONDS
+            found: dict[str, Any] = client.info()
+            return found
+
+    with translated(f"the engine at {address}"):
+        return _persist(ask, _QUESTION)
+
+
+def reload(address: str, ask: Callable[[], object]) -> None:
+    """`ask` the engine to read its settings again; return when it has, or raise EngineError."""
+    filters = {"type": "daemon", "event": "reload"}
+    with translated("reloading"), contextlib.closing(connect(address)) as client:
+        client.timeout = _LOOK_SECONDS
+        with contextlib.closing(client.events(filters=filters, decode=True)) as events:
+            ask()
+            next(iter(events))
 
 
 def _get(client: APIClient, kind: str, name: str, seconds: float) -> dict[str, Any]:

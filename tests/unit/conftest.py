@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,6 +45,16 @@ def real_databases(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of the database itself."""
     monkeypatch.setattr(Database, "at", _REAL[0])
     monkeypatch.setattr(database_module, "PRAGMAS", _REAL[1])
+
+
+@pytest.fixture
+def unconnected() -> Iterator[None]:
+    """For tests without an engine, which ignore PytestUnraisableExceptionWarning too: a socket
+    that it could not connect, the Docker SDK leaves to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import time
 from collections.abc import Iterator
@@ -123,7 +122,7 @@ def test_what_the_engine_refuses_is_told_at_once_and_in_its_words(
         start(engine, "one")
 
 
-# A socket that it could not connect, the SDK leaves to the garbage collector.
+@pytest.mark.usefixtures("unconnected")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["stop", "fall_silent"])
 def test_many_who_ask_an_engine_that_is_gone_are_answered_together(
@@ -141,7 +140,6 @@ def test_many_who_ask_an_engine_that_is_gone_are_answered_together(
     assert time.monotonic() - began < 16 * 0.35
     faulty.start()
     assert engine.image("fnbox/python").id == IMAGE
-    gc.collect()  # here, where the warnings are expected
 
 
 def test_of_many_calls_nearly_all_succeed_though_one_in_three_goes_wrong(
