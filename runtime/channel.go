@@ -37,6 +37,7 @@ type (
 		ResponseBytes    int64             `json:"responseBytes"`
 		Freeze           bool              `json:"freeze"`
 		TelemetryLog     bool              `json:"telemetryLog"`
+		Endpoint         string            `json:"endpoint"`
 	}
 	startMeta struct {
 		Generation int    `json:"generation"`

@@ -13,6 +13,7 @@ from sandbox.catalog.catalog import Catalog
 from sandbox.clock import SystemClock
 from sandbox.engines.docker import DockerEngine
 from sandbox.environments.containers import Containers
+from sandbox.environments.doors import Doors
 from sandbox.environments.launch import Launcher
 from sandbox.environments.pool import EnvironmentPool
 from sandbox.environments.provisioning import Provisioning
@@ -59,6 +60,8 @@ class ControlPlane:
             network=settings.network,
             oci_runtime=settings.oci_runtime,
         )
+        self.doors = Doors()
+        """Who answers at them is to be said: `answer_by`."""
         containers = Containers(
             engine,
             directory=state_dir / "run",
@@ -66,6 +69,7 @@ class ControlPlane:
             start_seconds=settings.environment_timeout,
             scheduler=self._scheduler,
             clock=clock,
+            doors=self.doors if settings.function_api else None,
         )
         containers.clean()
         launcher = Launcher(

@@ -107,6 +107,11 @@ class Settings:
         "network of the functions' containers: `none`, or the name of a Docker network",
         alias=("LAMBDA_DOCKER_NETWORK", str),
     )
+    function_api: bool = _setting(
+        True,
+        "whether functions reach fnbox, whatever their network, at what `AWS_ENDPOINT_URL` says "
+        "in their containers",
+    )
     cpu: str = _setting(
         "shared",
         "`shared`: weighted by memory, at least one CPU each; `lambda`: exactly memory/1769 CPUs",

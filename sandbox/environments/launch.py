@@ -12,6 +12,7 @@ from sandbox.clock import Clock
 from sandbox.engines.base import ContainerEngine, ContainerSpec, ResourceLimits
 from sandbox.environments import variables
 from sandbox.environments.containers import Containers
+from sandbox.environments.doors import ENDPOINT
 from sandbox.environments.environment import ExecutionEnvironment
 from sandbox.environments.log import LogWriter
 from sandbox.environments.runtimes import RuntimeImage, RuntimeImages
@@ -136,6 +137,7 @@ class Launcher:
             log_group=group,
             log_stream=stream,
             initialization=environment.initialization,
+            endpoint=ENDPOINT if self._settings.function_api else "",
         )
         log = self._logs.stream(version.key.account, version.key.region, group, stream)
         if substitute is not None:

@@ -34,8 +34,10 @@ def configuration(
     log_group: str,
     log_stream: str,
     initialization: str = ON_DEMAND,
+    endpoint: str = "",
 ) -> dict[str, Any]:
-    """The meta of a CONFIGURE frame."""
+    """The meta of a CONFIGURE frame. `endpoint`: where in its container a function reaches
+    fnbox; empty: nowhere."""
     return {
         "command": command(version, image),
         "workingDirectory": working_directory(version, image),
@@ -45,6 +47,7 @@ def configuration(
             log_group=log_group,
             log_stream=log_stream,
             initialization=initialization,
+            endpoint=endpoint,
         ),
         "uid": uid,
         "gid": uid,
@@ -52,6 +55,7 @@ def configuration(
         "responseBytes": RESPONSE_BYTES,
         "freeze": True,
         "telemetryLog": (version.runtime or "").startswith(_RECORDING_RUNTIMES),
+        **({"endpoint": endpoint} if endpoint else {}),
     }
 
 
@@ -88,6 +92,7 @@ def environment(
     log_group: str,
     log_stream: str,
     initialization: str = ON_DEMAND,
+    endpoint: str = "",
 ) -> dict[str, str]:
     variables = dict(item.split("=", 1) for item in image.environment if "=" in item)
     offered = {
@@ -101,6 +106,8 @@ def environment(
         "_AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1",
         "_AWS_XRAY_DAEMON_PORT": "2000",
     }
+    if endpoint:
+        offered["AWS_ENDPOINT_URL"] = f"http://{endpoint}"
     if version.package_type == "Zip":
         # where what layers bring is looked for; an image's own loader may know better
         offered["LD_LIBRARY_PATH"] = _LIBRARIES

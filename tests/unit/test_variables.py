@@ -70,3 +70,17 @@ def test_an_image_knows_its_paths_better_than_the_platform():
     told = configuration(version, image, uid=1, log_group="group", log_stream="stream")
     assert told["environment"]["PATH"] == "/bin"
     assert told["environment"]["LD_LIBRARY_PATH"] == "/lib"
+
+
+def test_a_function_is_told_where_it_reaches_fnbox_unless_it_knows_better():
+    def told(**variables: str) -> tuple[object, object]:
+        version = make_version(Environment={"Variables": variables})
+        found = configuration(
+            version, IMAGE, uid=1, log_group="g", log_stream="s", endpoint="127.0.0.1:4566"
+        )
+        return found["endpoint"], found["environment"]["AWS_ENDPOINT_URL"]
+
+    assert told() == ("127.0.0.1:4566", "http://127.0.0.1:4566")
+    assert told(AWS_ENDPOINT_URL="http://own") == ("127.0.0.1:4566", "http://own")
+    assert "endpoint" not in configured()
+    assert "AWS_ENDPOINT_URL" not in configured()["environment"]
