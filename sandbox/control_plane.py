@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from sandbox.aws.companion import Companion
 from sandbox.catalog.catalog import Catalog
 from sandbox.clock import SystemClock
 from sandbox.engines.docker import DockerEngine
+from sandbox.engines.networks import network_of
 from sandbox.environments.containers import Containers
 from sandbox.environments.doors import Doors
 from sandbox.environments.launch import Launcher
 from sandbox.environments.pool import EnvironmentPool
 from sandbox.environments.provisioning import Provisioning
 from sandbox.environments.scheduler import Scheduler
+from sandbox.errors import EngineError
 from sandbox.logs.store import LogStore
 from sandbox.metrics import Metrics
 from sandbox.queue import (
@@ -38,8 +41,11 @@ from sandbox.state import instance_id
 from sandbox.traces import otlp
 from sandbox.traces.store import Traces
 
+_LOGGER = logging.getLogger(__name__)
 _EVENT_SECONDS = 10.0
 """What runs for an event may take so long after SIGTERM; then the event runs again later."""
+_WATCH_SECONDS = 15.0
+"""How often it is seen to that the rules of functions' networks are there."""
 _DELIVERY_SECONDS = 1.0
 """And messages on their way so long; then they are delivered again later."""
 
@@ -57,9 +63,10 @@ class ControlPlane:
             address=settings.docker_host,
             instance=instance_id(state_dir),
             state_dir=state_dir,
-            network=settings.network,
+            dns=settings.network_dns,
             oci_runtime=settings.oci_runtime,
         )
+        self._networks = engine.own_networks
         self.doors = Doors()
         """Who answers at them is to be said: `answer_by`."""
         containers = Containers(
@@ -72,6 +79,8 @@ class ControlPlane:
             doors=self.doors if settings.function_api else None,
         )
         containers.clean()
+        self._remove_networks()
+        self._watch_networks()
         launcher = Launcher(
             engine=engine,
             containers=containers,
@@ -80,6 +89,7 @@ class ControlPlane:
             settings=settings,
             clock=clock,
             buildable=RUNTIMES,
+            network=partial(network_of, self.catalog, settings),
         )
         self.pool = EnvironmentPool(
             launcher,
@@ -177,6 +187,17 @@ class ControlPlane:
             )
         )
 
+    def _remove_networks(self) -> None:
+        """Those of an earlier run, or of this one. The engine may not answer: then another day."""
+        try:
+            self._networks.remove()
+        except EngineError as error:
+            _LOGGER.warning("networks of functions may be left: %s", error)
+
+    def _watch_networks(self) -> None:
+        self._networks.watch()
+        self._scheduler.call_later(_WATCH_SECONDS, self._watch_networks)
+
     def wind_down(self) -> None:
         """Calls in flight go on; nothing else holds up the end."""
         self.logs.end_follows()
@@ -189,6 +210,7 @@ class ControlPlane:
         if self._companion is not None:
             self._companion.close()
         self.pool.close()
+        self._remove_networks()
         self._scheduler.close()
         if self._export is not None:
             self._export.close()

@@ -101,6 +101,12 @@ class ImageMissing(EngineError):
     code = "InvalidRuntimeException"
 
 
+class NetworkUnavailable(EngineError):
+    """The network policy of a function cannot be had here; it is not run with another."""
+
+    code = "EC2UnexpectedException"
+
+
 class EnvironmentFailed(FnboxError):
     """An execution environment broke in a way that is not its function's doing."""
 

@@ -19,6 +19,7 @@ from sandbox.api.services import Call, Implementation
 from sandbox.api.snap_start import check_snap_start
 from sandbox.catalog import Code, Version
 from sandbox.catalog.documents import listed
+from sandbox.catalog.networks import chosen
 from sandbox.catalog.records import version_order
 from sandbox.errors import CallerError, EngineError, ImageMissing, NotFound
 from sandbox.names import FunctionKey
@@ -34,6 +35,8 @@ _LOGGER = logging.getLogger(__name__)
 def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
     check_create(key, members)
+    settings = call.services.settings
+    chosen(members.get("Tags", {}), settings.network, settings.network_choices)
     check_snap_start({}, members)
     _check_runtime(call, members.get("Runtime"))
     members = {**members, "Code": with_zip(call, members["Code"])}

@@ -6,6 +6,7 @@ from typing import Any
 
 from sandbox.api.rules import check_tags
 from sandbox.api.services import Call, Implementation
+from sandbox.catalog.networks import chosen
 from sandbox.errors import CallerError, NotFound
 from sandbox.names import FunctionReference, parse_reference
 
@@ -15,7 +16,9 @@ def tag_resource(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     tags = members["Tags"]
     if not tags:
         raise CallerError("An error occurred and the request cannot be processed.")
+    settings = call.services.settings
     check_tags({**call.services.catalog.tags(reference), **tags})
+    chosen(tags, settings.network, settings.network_choices)
     call.services.catalog.tag(reference, tags)
     return {}
 

@@ -24,6 +24,7 @@ from sandbox.catalog.attachments import FunctionUrl
 from sandbox.catalog.code_store import CodeStore, recount
 from sandbox.catalog.database import Database
 from sandbox.catalog.layers import Layers, check_size
+from sandbox.catalog.networks import tagged
 from sandbox.catalog.package import zipped_limit
 from sandbox.catalog.preconditions import (
     check_revision,
@@ -385,7 +386,7 @@ class Catalog:
 
         def add(found: Function | None) -> Function:
             function = existing(found, key)
-            return replace(function, tags={**function.tags, **tags})
+            return tagged(function, {**function.tags, **tags})
 
         self._change(key, add)
 
@@ -396,7 +397,7 @@ class Catalog:
         def remove(found: Function | None) -> Function:
             function = existing(found, key)
             left = {name: value for name, value in function.tags.items() if name not in gone}
-            return replace(function, tags=left)
+            return tagged(function, left)
 
         self._change(key, remove)
 

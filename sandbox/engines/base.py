@@ -38,6 +38,8 @@ class ContainerSpec:
     """Size of /tmp."""
     layers: Path | None = None
     """Mounted read-only at /opt; None: /opt is the image's."""
+    network: str = "none"
+    """The network policy: `none`, `internet`, `full`, or the name of a network of the engine's."""
 
     @property
     def dedicated(self) -> bool:

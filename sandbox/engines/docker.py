@@ -24,6 +24,7 @@ import requests.exceptions
 from docker import APIClient
 
 from sandbox.engines.base import ContainerSpec, Image, ResourceLimits
+from sandbox.engines.networks import Networks, name_servers
 from sandbox.errors import EngineError, EngineUnavailable, ImageMissing
 
 INSTANCE_LABEL = "dev.fnbox.instance"
@@ -66,13 +67,14 @@ class DockerEngine:
         address: str,
         instance: str,
         state_dir: Path,
-        network: str = "none",
+        dns: str = "",
         oci_runtime: str = "",
     ) -> None:
         self._address = address
         self._instance = instance
         self._state_dir = state_dir
-        self._network = network
+        self._dns = dns
+        self.own_networks = Networks(self, instance, local=address.startswith("unix:"))
         self._oci_runtime = oci_runtime
         self._connecting = threading.Lock()
         self._client: APIClient | None = None
@@ -99,6 +101,7 @@ class DockerEngine:
         )
 
     def start(self, name: str, spec: ContainerSpec, limits: ResourceLimits, channel: Path) -> str:
+        network = self.own_networks.join(spec.network)
         with translated(f"container {name}"):
             client = self._ready()
             body = {
@@ -109,7 +112,7 @@ class DockerEngine:
                 "WorkingDir": "/",
                 "Labels": {INSTANCE_LABEL: self._instance},
                 "Healthcheck": {"Test": ["NONE"]},
-                "HostConfig": self._host_config(spec, limits, channel),
+                "HostConfig": self._host_config(spec, limits, channel, network),
             }
             container: str = client.create_container_from_config(body, name)["Id"]
             try:
@@ -120,7 +123,7 @@ class DockerEngine:
         return container
 
     def _host_config(
-        self, spec: ContainerSpec, limits: ResourceLimits, channel: Path
+        self, spec: ContainerSpec, limits: ResourceLimits, channel: Path, network: str
     ) -> dict[str, Any]:
         inodes = spec.tmp_mib * _INODES_PER_MIB
         tmpfs = {"/tmp": f"exec,nosuid,nodev,mode=1777,size={spec.tmp_mib}m,nr_inodes={inodes}"}
@@ -133,7 +136,8 @@ class DockerEngine:
             mounts.append((spec.layers, "/opt", True))
         return {
             **_update_body(limits),
-            "NetworkMode": self._network,
+            "NetworkMode": network,
+            **name_servers(spec.network, self._dns),
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
             "CapAdd": _CAPABILITIES,
@@ -186,6 +190,22 @@ class DockerEngine:
             label = f"{INSTANCE_LABEL}={self._instance}"
             found = self._ready().containers(all=True, filters={"label": label})
         return [container["Id"] for container in found]
+
+    def networks(self) -> Sequence[str]:
+        with translated("networks"):
+            label = f"{INSTANCE_LABEL}={self._instance}"
+            return [found["Name"] for found in self._ready().networks(filters={"label": label})]
+
+    def create_network(self, name: str, options: dict[str, str]) -> None:
+        with translated(f"network {name}"):
+            labels = {INSTANCE_LABEL: self._instance}
+            self._ready().create_network(
+                name, driver="bridge", options=options, labels=labels, enable_ipv6=False
+            )
+
+    def remove_network(self, name: str) -> None:
+        with translated(f"network {name}"), suppress(docker.errors.NotFound):
+            self._ready().remove_network(name)
 
     def _ready(self) -> APIClient:
         """The client of an engine that answers, or EngineUnavailable within two seconds."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from sandbox.catalog.code_store import CodeStore
+from sandbox.catalog.networks import NONE
 from sandbox.catalog.records import Version
 from sandbox.clock import Clock
 from sandbox.engines.base import ContainerEngine, ContainerSpec, ResourceLimits
@@ -18,6 +19,7 @@ from sandbox.environments.log import LogWriter
 from sandbox.environments.runtimes import RuntimeImage, RuntimeImages
 from sandbox.errors import FnboxError
 from sandbox.logs import lines
+from sandbox.names import FunctionKey
 from sandbox.settings import Settings
 
 _DEFAULT_MEMORY_MIB = 128
@@ -48,14 +50,17 @@ class Launcher:
         settings: Settings,
         clock: Clock,
         buildable: Collection[str],
+        network: Callable[[FunctionKey], str] = lambda _: NONE,
     ) -> None:
-        """`buildable`: the runtimes that fnbox makes an image of."""
+        """`buildable`: the runtimes that fnbox makes an image of. `network`: the policy of a
+        function."""
         self._engine = engine
         self._containers = containers
         self._code = code
         self._logs = logs
         self._settings = settings
         self._clock = clock
+        self._network = network
         self._runtimes = RuntimeImages(
             engine.image,
             named=settings.runtime_images,
@@ -78,6 +83,7 @@ class Launcher:
             whole=version.package_type == "Image",
             tmp_mib=version.ephemeral_storage,
             layers=None if version.layers is None else self._code.tree(version.layers),
+            network=self._network(version.key),
         )
 
     def boot(
@@ -91,10 +97,10 @@ class Launcher:
             return self._containers.boot("fnbox-spare", spec, self._limits(None), on_lost)
         began = self._clock.monotonic()
         release = self._hold(version, spec)
+        # Those on one network may look up each other's names, which then say nothing.
+        name = f"fnbox-{version.key.name}" if spec.network == NONE else "fnbox"
         try:
-            environment = self._containers.boot(
-                f"fnbox-{version.key.name}", spec, self._limits(version), on_lost
-            )
+            environment = self._containers.boot(name, spec, self._limits(version), on_lost)
         except FnboxError:
             release()
             raise
