@@ -80,6 +80,19 @@ def ip(*arguments: str) -> None:
 
 
 @contextlib.contextmanager
+def elsewhere() -> Iterator[list[str]]:
+    """What runs a command where this machine's network, and Docker's firewall, is not: as in a
+    container."""
+    name = f"{_NAME}e"
+    ip("netns", "add", name)
+    try:
+        ip("-n", name, "link", "set", "lo", "up")
+        yield ["ip", "netns", "exec", name]
+    finally:
+        ip("netns", "del", name)
+
+
+@contextlib.contextmanager
 def outside() -> Iterator[None]:
     """The world is there until the block ends."""
     device, peer = f"{_NAME}a", f"{_NAME}b"
@@ -99,14 +112,16 @@ def outside() -> Iterator[None]:
         for address in (*PUBLIC, *PRIVATE, *METADATA):
             ip("route", "add", f"{address}/32", "dev", device, "src", HOST)
         names = ",".join(f"{name}={address}" for name, address in NAMES.items())
+        command = ["ip", "netns", "exec", _NAME, sys.executable, "-c", _SERVERS]
         servers = subprocess.Popen(
-            ["ip", "netns", "exec", _NAME, sys.executable, "-c", _SERVERS]
-            + [str(PORT), WELCOME.decode(), names],
+            [*command, str(PORT), WELCOME.decode(), names],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         stack.enter_context(servers)
-        assert servers.stdin is not None and servers.stdout is not None, "pipes were asked for"
-        stack.callback(servers.stdin.close)
-        assert servers.stdout.readline() == b"ready\n", "the servers listen"
+        stdin, stdout = servers.stdin, servers.stdout
+        assert stdin is not None, "a pipe was asked for"
+        assert stdout is not None, "a pipe was asked for"
+        stack.callback(stdin.close)
+        assert stdout.readline() == b"ready\n", "the servers listen"
         yield

@@ -15,6 +15,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
@@ -358,3 +359,31 @@ def answers(instance: Instance) -> bool:
         except OSError:
             return False
         return True
+
+
+def test_a_policy_that_cannot_be_had_is_refused_and_never_open(tmp_path: Path) -> None:
+    """As in a container: the engine answers, its firewall is not there."""
+    with outside.elsewhere() as there:
+        instance = Instance(tmp_path / "state", network="internet", spares=0)
+        instance.command = lambda *words: [*there, *Instance.command(*words)]  # type: ignore
+        try:
+            instance.start()
+            code = tmp_path / "code"
+            code.mkdir()
+            (code / "handler.py").write_text(PROBE)
+
+            def fnbox(*words: str) -> subprocess.CompletedProcess[str]:
+                command, env = instance.command(*words), instance.variables
+                return subprocess.run(command, env=env, capture_output=True, text=True)
+
+            words = ("--name", "f", "--handler", "handler.handler")
+            deployed = fnbox("deploy", str(code), *words)
+            assert deployed.returncode == 0, deployed.stderr
+            called = fnbox("invoke", "f", "--payload", '"1"')
+            assert called.returncode != 0
+            assert "the network policy internet cannot be had" in called.stderr
+            assert "no firewall of a Docker Engine" in called.stderr
+            assert instance.containers() == set()
+        finally:
+            instance.stop()
+    assert left(instance) == ""
