@@ -31,6 +31,9 @@ _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "1
 REFUSED = {"internet": (*_METADATA, *_NOWHERE, *_PRIVATE), "full": (*_METADATA, *_NOWHERE)}
 """Destinations, by network policy. What is not here goes on to the other rules of Docker's."""
 
+CONNECTIONS = 1000
+"""That an environment may have open at once, to whatever it reaches."""
+
 _REFUSE = (
     "-p tcp -j REJECT --reject-with tcp-reset",  # at once: ICMP's answers are rationed
     "-j REJECT --reject-with icmp-admin-prohibited",
@@ -61,6 +64,9 @@ class Fence:
                 f"-o {BRIDGE_PREFIX}+ -j {refuse}",
                 f"-o docker0 -j {refuse}",  # from other bridges Docker keeps its own apart
                 *(f"-d {network} -j {refuse}" for network in REFUSED[self.policy]),
+                # the kernel's table of connections is the whole machine's
+                f"-m conntrack --ctstate NEW -m connlimit --connlimit-above {CONNECTIONS} "
+                f"--connlimit-mask 32 --connlimit-saddr -j {refuse}",
             ),
         }
 

@@ -91,8 +91,8 @@ class Networks:
             for policy in self._looked:
                 try:
                     firewall.put_up(self._fence(policy))
-                except NetworkUnavailable:
-                    _LOGGER.exception("the rules of the network policy %s are gone", policy)
+                except NetworkUnavailable as error:
+                    _LOGGER.error("the rules of the network policy %s: %s", policy, error)
 
     def remove(self) -> None:
         """Those of this instance, with their rules; one that is in use stays, with a warning."""

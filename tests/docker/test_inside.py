@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tests.support.instance import Deploy, Start
+import socket
+import threading
+
+from tests.support.functions import until
+from tests.support.instance import Answer, Deploy, Instance, Start
 
 CALLS = """
 import boto3, json, os, urllib.request
@@ -32,6 +36,19 @@ def handler(event, context):
 """
 
 ECHO = "def handler(event, context): return event"
+
+LATE = """
+import boto3, json, os, time
+client = boto3.client("lambda")
+def handler(event, context):
+    print("called", flush=True)
+    found = []
+    for n in range(3):
+        time.sleep(0.7)
+        answer = client.invoke(FunctionName=os.environ["OTHER"], Payload=json.dumps({"n": n}))
+        found.append(json.loads(answer["Payload"].read()))
+    return found
+"""
 
 MANY = """
 import http.client, os, socket, threading
@@ -78,3 +95,27 @@ def test_the_way_back_can_be_closed(start: Start) -> None:
     instance = start(function_api=False)
     function = instance.deploy(CALLS)
     assert function.invoke(["variable", "AWS_ENDPOINT_URL"]).document is None
+
+
+def test_a_call_that_was_let_in_may_still_call_at_the_end(start: Start) -> None:
+    instance = start()
+    echo = instance.deploy(ECHO)
+    function = instance.deploy(LATE, Environment={"Variables": {"OTHER": echo.name}})
+    answers: list[Answer] = []
+    call = threading.Thread(target=lambda: answers.append(function.invoke()))
+    call.start()
+    function.await_log("called")
+    instance.terminate()
+    until(lambda: refuses(instance), 10)
+    assert instance.wait() == 0
+    call.join()
+    assert answers[0].document == [{"n": n} for n in range(3)]
+
+
+def refuses(instance: Instance) -> bool:
+    """Whether it takes no more calls from outside."""
+    try:
+        socket.create_connection(("127.0.0.1", instance.port), 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False

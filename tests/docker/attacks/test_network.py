@@ -250,6 +250,19 @@ def test_nothing_but_ordinary_sockets_can_be_made(
     assert ask(function, "refused(socket.AF_PACKET, socket.SOCK_RAW, 0x0300)") == "EPERM"
 
 
+def test_a_scan_does_not_fill_the_hosts_table_of_connections(
+    functions: dict[str, Function],
+) -> None:
+    def tracked() -> int:
+        return int(Path("/proc/sys/net/netfilter/nf_conntrack_count").read_text())
+
+    before = tracked()
+    send = f"s.sendto(b'x', ('{PUBLIC[0]}', 20_000 + i))"
+    made = f"[s := socket.socket(socket.AF_INET, socket.SOCK_DGRAM), [{send} for i in range(8000)]]"
+    assert ask(functions["internet"], f"len({made})") == 2
+    assert tracked() - before < 2000
+
+
 @pytest.mark.parametrize("policy", ["internet", "full"])
 def test_there_is_no_ipv6(functions: dict[str, Function], policy: str) -> None:
     function = functions[policy]
@@ -317,6 +330,12 @@ def test_a_function_chooses_among_what_the_instance_allows(networked: Instance) 
         networked.client.tag_resource(Resource=function.arn, Tags={"fnbox:network": "bridge"})
 
 
+def test_a_docker_network_may_be_named(start: Start, neighbour: Neighbour) -> None:
+    function = start(network="bridge", spares=0).deploy(PROBE)
+    assert reached(function, (neighbour.address, 8000)) == {neighbour.address}
+
+
+@pytest.mark.thorough
 def test_rules_that_somebody_has_removed_are_put_back(
     functions: dict[str, Function], networked: Instance
 ) -> None:
@@ -327,6 +346,7 @@ def test_rules_that_somebody_has_removed_are_put_back(
     until(lambda: reached(function, (METADATA[0], PORT)) == set(), 40)
 
 
+@pytest.mark.thorough
 def test_a_crash_leaves_nothing_after_the_next_end(start: Start) -> None:
     instance = start(network="internet", network_dns=PUBLIC[0])
     function = instance.deploy(PROBE)
