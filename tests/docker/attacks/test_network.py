@@ -250,17 +250,19 @@ def test_nothing_but_ordinary_sockets_can_be_made(
     assert ask(function, "refused(socket.AF_PACKET, socket.SOCK_RAW, 0x0300)") == "EPERM"
 
 
-def test_a_scan_does_not_fill_the_hosts_table_of_connections(
-    functions: dict[str, Function],
-) -> None:
+def test_a_scan_does_not_fill_the_hosts_table_of_connections(networked: Instance) -> None:
     def tracked() -> int:
         return int(Path("/proc/sys/net/netfilter/nf_conntrack_count").read_text())
 
+    scanner = networked.deploy(PROBE, "scanner", Tags={"fnbox:network": "internet"})
+    assert reached(scanner, (PUBLIC[0], PORT)) == {PUBLIC[0]}
     before = tracked()
     send = f"s.sendto(b'x', ('{PUBLIC[0]}', 20_000 + i))"
     made = f"[s := socket.socket(socket.AF_INET, socket.SOCK_DGRAM), [{send} for i in range(8000)]]"
-    assert ask(functions["internet"], f"len({made})") == 2
+    assert ask(scanner, f"len({made})") == 2
     assert tracked() - before < 2000
+    # whoever did that has no room for others of its own, for half a minute
+    assert reached(scanner, (PUBLIC[0], PORT)) == set()
 
 
 @pytest.mark.parametrize("policy", ["internet", "full"])
