@@ -46,6 +46,7 @@ type (
 		AccountID          string `json:"accountId"`
 		InternalShutdownMs int64  `json:"internalShutdownMs"`
 		ExternalShutdownMs int64  `json:"externalShutdownMs"`
+		Endpoint           string `json:"endpoint"`
 	}
 	startMeta struct {
 		Generation int    `json:"generation"`

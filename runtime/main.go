@@ -50,6 +50,7 @@ func serve(address string) error {
 	if err != nil {
 		return err
 	}
+	s.api = besideChannel(address)
 	if err := s.segments.listen(daemonAddress); err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type supervisor struct {
 	deaths   chan os.Signal
 	ended    chan error // why the channel is at its end
 	serving  any        // the *client or *output that the loop deals with; only its own
+	api      string     // the socket that relay connects to
 
 	mu      sync.Mutex
 	config  *configureMeta
@@ -287,6 +288,11 @@ func (s *supervisor) configure(config *configureMeta, payload []byte) error {
 	if len(payload) > 0 {
 		if err := unpack(payload, taskDirectory); err != nil {
 			return fmt.Errorf("unpacking the code: %w", err)
+		}
+	}
+	if config.Endpoint != "" {
+		if err := relay(config.Endpoint, s.api); err != nil {
+			return err
 		}
 	}
 	s.config = config

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,21 +19,23 @@ from sandbox.api.authorization import Authorization
 from sandbox.api.services import Services
 from sandbox.aws.clients import AwsClients
 from sandbox.aws.companion import Companion
-from sandbox.catalog import oci_runtimes
 from sandbox.catalog.catalog import Catalog
 from sandbox.clock import SystemClock
 from sandbox.engines.docker import DockerEngine
 from sandbox.engines.images import DockerImages
 from sandbox.engines.pulls import Pulls
 from sandbox.environments.containers import Containers
+from sandbox.environments.doors import Doors
 from sandbox.environments.launch import Launcher
 from sandbox.environments.pool import EnvironmentPool
 from sandbox.environments.provisioning import Provisioning
 from sandbox.environments.runtimes import RuntimeImages
 from sandbox.environments.scheduler import Scheduler
 from sandbox.environments.supply import ImageSupply
+from sandbox.errors import EngineError, NotFound
 from sandbox.logs.store import LogStore
 from sandbox.metrics import Metrics
+from sandbox.names import FunctionKey
 from sandbox.queue import (
     Burial,
     Courier,
@@ -50,10 +54,13 @@ from sandbox.state import instance_id
 from sandbox.traces import otlp
 from sandbox.traces.store import Traces
 
+_LOGGER = logging.getLogger(__name__)
 _EVENT_SECONDS = 10.0
 """What runs for an event may take so long after SIGTERM; then the event runs again later."""
 _OWN_KEYS_SECONDS = 10 * 365 * 86_400.0
 """The control plane's own keys, of accounts that it delivers messages for, never leave it."""
+_WATCH_SECONDS = 15.0
+"""How often it is seen to that the rules of functions' networks are there."""
 _DELIVERY_SECONDS = 1.0
 """And messages on their way so long; then they are delivered again later."""
 
@@ -89,8 +96,11 @@ class ControlPlane:
             address=settings.docker_host,
             instance=instance_id(state_dir),
             state_dir=state_dir,
-            network=settings.network,
+            dns=settings.network_dns,
         )
+        self._networks = engine.own_networks
+        self.doors = Doors()
+        """Who answers at them is to be said: `answer_by`."""
         containers = Containers(
             engine,
             directory=state_dir / "run",
@@ -98,6 +108,7 @@ class ControlPlane:
             start_seconds=settings.environment_timeout,
             scheduler=self._scheduler,
             clock=clock,
+            doors=self.doors if settings.function_api else None,
         )
         containers.clean()
         pulls = Pulls(lambda: DockerImages(settings.docker_host), clock)
@@ -109,6 +120,8 @@ class ControlPlane:
             registry=settings.runtime_registry,
         )
         images = ImageSupply(engine.image, runtimes, pulls)
+        self._remove_networks()
+        self._watch_networks()
         launcher = Launcher(
             images=images,
             containers=containers,
@@ -117,11 +130,7 @@ class ControlPlane:
             settings=settings,
             clock=clock,
             sessions=sessions,
-            oci_runtime=lambda key: oci_runtimes.chosen(
-                self.catalog.function(key).tags,
-                settings.oci_runtime,
-                settings.oci_runtime_choices,
-            ),
+            tags=self._tags,
         )
         self.pool = EnvironmentPool(
             launcher,
@@ -230,6 +239,23 @@ class ControlPlane:
             )
         )
 
+    def _tags(self, key: FunctionKey) -> Mapping[str, str]:
+        try:
+            return self.catalog.function(key).tags
+        except NotFound:
+            return {}  # deleted, with calls that still run
+
+    def _remove_networks(self) -> None:
+        """Those of an earlier run, or of this one. The engine may not answer: then another day."""
+        try:
+            self._networks.remove()
+        except EngineError as error:
+            _LOGGER.warning("networks of functions may be left: %s", error)
+
+    def _watch_networks(self) -> None:
+        self._networks.watch()
+        self._scheduler.call_later(_WATCH_SECONDS, self._watch_networks)
+
     def wind_down(self) -> None:
         """Calls in flight go on; nothing else holds up the end."""
         self.logs.end_follows()
@@ -242,6 +268,7 @@ class ControlPlane:
         if self._companion is not None:
             self._companion.close()
         self.pool.close()
+        self._remove_networks()
         self._scheduler.close()
         if self._export is not None:
             self._export.close()

@@ -125,6 +125,12 @@ class PullFailed(EngineError):
     """An image that its registry has could not be pulled."""
 
 
+class NetworkUnavailable(EngineError):
+    """The network policy of a function cannot be had here; it is not run with another."""
+
+    code = "EC2UnexpectedException"
+
+
 class EnvironmentFailed(FnboxError):
     """An execution environment broke in a way that is not its function's doing."""
 

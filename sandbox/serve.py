@@ -161,7 +161,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
         if self._control_plane is not None:
             self._control_plane.wind_down()
 
-    def _ready(self, worker: object) -> None:
+    def _ready(self, worker: InvokeWorker) -> None:
+        if self._control_plane is not None:
+            self._control_plane.doors.answer_by(worker.serve_inside)
         if self._ready_fd is not None:
             # Nobody waits any more for a worker that takes the place of another.
             with suppress(BrokenPipeError):

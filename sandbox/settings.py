@@ -24,14 +24,23 @@ def _setting(
     doc: str,
     *,
     alias: tuple[str, Callable[[str], Any]] | None = None,
+    also: str = "",
+    check: Callable[[str], None] | None = None,
     entries: Mapping[str, str] | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """`alias`: a variable that others know it by, and how it is read; `entries`: of a mapping,
+    """`alias`: a variable that others know it by, and how it is read; `also`: another name of its
+    own variable; `check` raises ValueError; `entries`: of a mapping,
     variables that each hold the value of one key; `choices`: the only values that there are."""
     factory = default if callable(default) else lambda: default
-    metadata = {"doc": doc, "alias": alias, "entries": entries or {}, "choices": choices}
+    metadata: dict[str, Any] = {"doc": doc, "alias": alias, "also": also, "check": check}
+    metadata |= {"entries": entries or {}, "choices": choices}
     return field(default_factory=factory, metadata=metadata)
+
+
+def _own_network(name: str) -> None:
+    if name == "host" or name.startswith("container:"):
+        raise ValueError("functions share no network with the host's processes or a container's")
 
 
 def _default_state_dir() -> Path:
@@ -137,8 +146,22 @@ class Settings:
     )
     network: str = _setting(
         "none",
-        "network of the functions' containers: `none`, or the name of a Docker network",
+        "network policy of functions: `none`, `internet`, `full`, or the name of a Docker network",
         alias=("LAMBDA_DOCKER_NETWORK", str),
+        also="FNBOX_NETWORK_POLICY",
+        check=_own_network,
+    )
+    network_choices: str = _setting(
+        "none,internet",
+        "which others a function may choose by its tag `fnbox:network`, with commas between them",
+    )
+    network_dns: str = _setting(
+        "1.1.1.1,8.8.8.8", "public name servers that functions with `internet` ask"
+    )
+    function_api: bool = _setting(
+        True,
+        "whether functions reach fnbox, whatever their network, at what `AWS_ENDPOINT_URL` says "
+        "in their containers",
     )
     cpu: str = _setting(
         "shared",
@@ -217,6 +240,8 @@ class Settings:
         values: dict[str, Any] = {}
         for item in fields(cls):
             variable = f"FNBOX_{item.name.upper()}"
+            if not environ.get(variable) and environ.get(item.metadata["also"]):
+                variable = item.metadata["also"]
             alias = item.metadata["alias"]
             raw: Any
             if environ.get(variable):
@@ -237,6 +262,8 @@ class Settings:
             try:
                 values[item.name] = _convert(str(item.type), raw)
                 _choose(values[item.name], item.metadata["choices"])
+                if item.metadata["check"]:
+                    item.metadata["check"](values[item.name])
             except ValueError as error:
                 raise StartupError(f"{source}={raw!r} cannot be used: {error}") from error
             for name, key in item.metadata["entries"].items():

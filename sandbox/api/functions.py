@@ -17,8 +17,7 @@ from sandbox.api.rules import (
 )
 from sandbox.api.services import Call, Implementation
 from sandbox.api.snap_start import check_snap_start
-from sandbox.api.tags import check_chosen
-from sandbox.catalog import Code, Version
+from sandbox.catalog import Code, Version, choices
 from sandbox.catalog.documents import listed
 from sandbox.catalog.records import version_order
 from sandbox.engines.pulls import repository_of
@@ -42,8 +41,8 @@ _LOGGER = logging.getLogger(__name__)
 def create_function(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     key = unqualified_key(call, members)
     check_create(key, members)
+    choices.check(members.get("Tags", {}), call.services.settings)
     check_snap_start({}, members)
-    check_chosen(call, members.get("Tags", {}))
     _check_runtime(call, members.get("Runtime"))
     members = {**members, "Code": with_zip(call, members["Code"])}
     version = call.services.catalog.create_function(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from sandbox.api.rules import check_tags
 from sandbox.api.services import Call, Implementation
-from sandbox.catalog import oci_runtimes
+from sandbox.catalog import choices
 from sandbox.errors import CallerError, NotFound
 from sandbox.names import FunctionReference, parse_reference
 
@@ -18,15 +17,9 @@ def tag_resource(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     if not tags:
         raise CallerError("An error occurred and the request cannot be processed.")
     check_tags({**call.services.catalog.tags(reference), **tags})
-    check_chosen(call, tags)
+    choices.check(tags, call.services.settings)
     call.services.catalog.tag(reference, tags)
     return {}
-
-
-def check_chosen(call: Call, tags: Mapping[str, str]) -> None:
-    """CallerError for tags that say what the function may not have here."""
-    settings = call.services.settings
-    oci_runtimes.chosen(tags, settings.oci_runtime, settings.oci_runtime_choices)
 
 
 def untag_resource(call: Call, members: dict[str, Any]) -> dict[str, Any]:

@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 
 from sandbox.catalog import attachments, documents, provisioned, publication, routing, storage
 from sandbox.catalog.attachments import FunctionUrl
+from sandbox.catalog.choices import tagged
 from sandbox.catalog.code_store import CodeStore, recount
 from sandbox.catalog.database import Database
 from sandbox.catalog.layers import Layers, check_size
-from sandbox.catalog.oci_runtimes import tagged
 from sandbox.catalog.package import zipped_limit
 from sandbox.catalog.preconditions import (
     check_revision,

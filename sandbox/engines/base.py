@@ -42,6 +42,8 @@ class ContainerSpec:
     """Mounted read-only at /opt; None: /opt is the image's."""
     oci_runtime: str = ""
     """What starts it, as `runsc`; empty: what the engine takes by itself."""
+    network: str = "none"
+    """The network policy: `none`, `internet`, `full`, or the name of a network of the engine's."""
 
     @property
     def dedicated(self) -> bool:

@@ -31,6 +31,7 @@ import requests.exceptions
 from docker import APIClient
 
 from sandbox.engines.base import ContainerSpec, Image, ResourceLimits
+from sandbox.engines.networks import Networks, name_servers
 from sandbox.engines.retries import Patience, persist
 from sandbox.errors import EngineError, EngineUnavailable, ImageMissing, OutcomeUnknown
 
@@ -89,13 +90,14 @@ class DockerEngine:
         address: str,
         instance: str,
         state_dir: Path,
-        network: str = "none",
+        dns: str = "",
     ) -> None:
         self._address = address
         self._instance = instance
         self._labels = {INSTANCE_LABEL: instance, PROCESS_LABEL: secrets.token_hex(6)}
         self._state_dir = state_dir
-        self._network = network
+        self._dns = dns
+        self.own_networks = Networks(self, instance, local=address.startswith("unix:"))
         self._connecting = threading.Lock()
         self._client: APIClient | None = None
         self._answered = self._failed = 0.0
@@ -119,6 +121,7 @@ class DockerEngine:
         )
 
     def start(self, name: str, spec: ContainerSpec, limits: ResourceLimits, channel: Path) -> str:
+        network = self.own_networks.join(spec.network)
         with translated(f"container {name}"):
             self._ready()
             body = {
@@ -130,7 +133,7 @@ class DockerEngine:
                 "WorkingDir": "/",
                 "Labels": self._labels,
                 "Healthcheck": {"Test": ["NONE"]},
-                "HostConfig": self._host_config(spec, limits, channel),
+                "HostConfig": self._host_config(spec, limits, channel, network),
             }
         try:
             with translated(f"container {name}"):
@@ -195,7 +198,7 @@ class DockerEngine:
             raise refused[0] from error
 
     def _host_config(
-        self, spec: ContainerSpec, limits: ResourceLimits, channel: Path
+        self, spec: ContainerSpec, limits: ResourceLimits, channel: Path, network: str
     ) -> dict[str, Any]:
         inodes = spec.tmp_mib * _INODES_PER_MIB
         tmpfs = {"/tmp": f"exec,nosuid,nodev,mode=1777,size={spec.tmp_mib}m,nr_inodes={inodes}"}
@@ -208,7 +211,8 @@ class DockerEngine:
             mounts.append((spec.layers, "/opt", True))
         return {
             **_update_body(limits),
-            "NetworkMode": self._network,
+            "NetworkMode": network,
+            **name_servers(spec.network, self._dns),
             "ExtraHosts": _OWN_NAMES,
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
@@ -283,6 +287,22 @@ class DockerEngine:
     def _persist(self, attempt: Callable[[APIClient, float], T], patience: Patience) -> T:
         client = self._ready()
         return _persist(lambda seconds: attempt(client, seconds), patience)
+
+    def networks(self) -> Sequence[str]:
+        with translated("networks"):
+            label = f"{INSTANCE_LABEL}={self._instance}"
+            return [found["Name"] for found in self._ready().networks(filters={"label": label})]
+
+    def create_network(self, name: str, options: dict[str, str]) -> None:
+        with translated(f"network {name}"):
+            labels = {INSTANCE_LABEL: self._instance}
+            self._ready().create_network(
+                name, driver="bridge", options=options, labels=labels, enable_ipv6=False
+            )
+
+    def remove_network(self, name: str) -> None:
+        with translated(f"network {name}"), suppress(docker.errors.NotFound):
+            self._ready().remove_network(name)
 
     def _ready(self) -> APIClient:
         """The client of an engine that answers. Raises what the SDK does, in three seconds."""

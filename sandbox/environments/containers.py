@@ -22,6 +22,7 @@ from pathlib import Path
 from sandbox.clock import Clock
 from sandbox.engines.base import ContainerEngine, ContainerSpec, ResourceLimits
 from sandbox.environments.channel import PROTOCOL, Channel, FrameKind
+from sandbox.environments.doors import Doors, bind
 from sandbox.environments.environment import ExecutionEnvironment
 from sandbox.environments.leftovers import Leftovers
 from sandbox.environments.scheduler import Scheduler
@@ -45,13 +46,16 @@ class Containers:
         start_seconds: float,
         scheduler: Scheduler,
         clock: Clock,
+        doors: Doors | None = None,
     ) -> None:
+        """`doors`: by which functions reach fnbox; None: they do not."""
         self._engine = engine
         self._directory = directory
         self._start_seconds = start_seconds
         self._scheduler = scheduler
         self._clock = clock
         self._leftovers = Leftovers(engine, scheduler, clock)
+        self._doors = doors
         self._uids = list(uids)
         self._lock = threading.Lock()
 
@@ -88,6 +92,8 @@ class Containers:
         container = None
         try:
             with _listening(directory) as listener:
+                if self._doors is not None:
+                    self._doors.open(directory)
                 container = self._engine.start(full_name, spec, limits, directory)
                 channel = self._greet(listener)
         except BaseException as error:
@@ -140,6 +146,9 @@ class Containers:
         return channel
 
     def _forget(self, container: str | None, directory: Path, uid: int) -> None:
+        if self._doors is not None:
+            self._doors.close(directory)
+
         def forget() -> None:
             shutil.rmtree(directory, ignore_errors=True)
             with self._lock:
@@ -166,18 +175,9 @@ def _listening(directory: Path) -> Iterator[socket.socket]:
     """
     directory.mkdir()
     directory.chmod(0o700 if os.geteuid() == 0 else 0o711)
-    with socket.socket(socket.AF_UNIX) as listener:
-        # A path by descriptor: the name of a socket may have 107 bytes, that of a directory more.
-        descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-        try:
-            listener.bind(f"/proc/self/fd/{descriptor}/{_SOCKET}")
-        finally:
-            os.close(descriptor)
-        path = directory / _SOCKET
-        path.chmod(0o666)
-        listener.listen(1)
+    with bind(directory, _SOCKET, 1) as listener:
         try:
             yield listener
         finally:
             with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+                (directory / _SOCKET).unlink()

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from sandbox.access.sessions import RENEWAL_SECONDS, Sessions, role_name
+from sandbox.catalog import choices
+from sandbox.catalog.choices import NONE
 from sandbox.catalog.code_store import CodeStore
 from sandbox.catalog.records import Version
 from sandbox.clock import Clock
 from sandbox.engines.base import ContainerSpec, ResourceLimits
 from sandbox.environments import variables
 from sandbox.environments.containers import Containers
+from sandbox.environments.doors import ENDPOINT
 from sandbox.environments.environment import ExecutionEnvironment
 from sandbox.environments.log import LogWriter
 from sandbox.environments.runtimes import RuntimeImage
 from sandbox.environments.supply import ImageSupply
-from sandbox.errors import FnboxError
+from sandbox.errors import CallerError, EngineError, FnboxError
 from sandbox.logs import lines
 from sandbox.names import FunctionKey
 from sandbox.settings import Settings
@@ -52,9 +55,9 @@ class Launcher:
         settings: Settings,
         clock: Clock,
         sessions: Sessions,
-        oci_runtime: Callable[[FunctionKey], str] = lambda _: "",
+        tags: Callable[[FunctionKey], Mapping[str, str]] = lambda _: {},
     ) -> None:
-        """`sessions` makes the keys that functions get; `oci_runtime`: that of a function."""
+        """`sessions` makes the keys that functions get; `tags`: those of a function."""
         self._find = images.find
         self.provide = images.provide
         self._containers = containers
@@ -63,7 +66,7 @@ class Launcher:
         self._settings = settings
         self._clock = clock
         self._sessions = sessions
-        self._oci_runtime = oci_runtime
+        self._tags = tags
         self._images: dict[tuple[str, str | None], RuntimeImage] = {}
         """By id, which stands for the same image for ever, and the runtime that it runs."""
         self._holds: dict[ExecutionEnvironment, Callable[[], None]] = {}
@@ -73,6 +76,12 @@ class Launcher:
         """What container a version needs. Raises ImageMissing and other EngineErrors."""
         found = self._find(version)
         self._images[found.image.id, version.runtime] = found
+        tags = self._tags(version.key)
+        try:
+            network = choices.network(tags, self._settings)
+            oci_runtime = choices.oci_runtime(tags, self._settings)
+        except CallerError as error:  # the instance has other settings than when it was tagged
+            raise EngineError(str(error)) from error
         inline = version.code is None or self._code.archive(version.code) is not None
         return ContainerSpec(
             image=found.image.id,
@@ -80,7 +89,8 @@ class Launcher:
             whole=version.package_type == "Image",
             tmp_mib=version.ephemeral_storage,
             layers=None if version.layers is None else self._code.tree(version.layers),
-            oci_runtime=self._oci_runtime(version.key),
+            network=network,
+            oci_runtime=oci_runtime,
         )
 
     def boot(
@@ -94,10 +104,10 @@ class Launcher:
             return self._containers.boot("fnbox-spare", spec, self._limits(None, spec), on_lost)
         began = self._clock.monotonic()
         release = self._hold(version, spec)
+        # Those on one network may look up each other's names, which then say nothing.
+        name = f"fnbox-{version.key.name}" if spec.network == NONE else "fnbox"
         try:
-            environment = self._containers.boot(
-                f"fnbox-{version.key.name}", spec, self._limits(version, spec), on_lost
-            )
+            environment = self._containers.boot(name, spec, self._limits(version, spec), on_lost)
         except FnboxError:
             release()
             raise
@@ -143,6 +153,7 @@ class Launcher:
             log_group=group,
             log_stream=stream,
             initialization=environment.initialization,
+            endpoint=ENDPOINT if self._settings.function_api else "",
         )
         log = self._logs.stream(version.key.account, version.key.region, group, stream)
         if substitute is not None:

@@ -43,8 +43,10 @@ def configuration(
     log_group: str,
     log_stream: str,
     initialization: str = ON_DEMAND,
+    endpoint: str = "",
 ) -> dict[str, Any]:
-    """The meta of a CONFIGURE frame."""
+    """The meta of a CONFIGURE frame. `endpoint`: where in its container a function reaches
+    fnbox; empty: nowhere."""
     runtime = runtime_version(version)
     names = ("runtimeVersion", "runtimeVersionArn")
     return {
@@ -57,6 +59,7 @@ def configuration(
             log_group=log_group,
             log_stream=log_stream,
             initialization=initialization,
+            endpoint=endpoint,
         ),
         "uid": uid,
         "gid": uid,
@@ -70,6 +73,7 @@ def configuration(
         "timeoutMs": round(version.timeout * 1000),
         "activeTracing": version.active_tracing,
         **(dict(zip(names, runtime, strict=True)) if runtime else {}),
+        **({"endpoint": endpoint} if endpoint else {}),
     }
 
 
@@ -107,6 +111,7 @@ def environment(
     log_group: str,
     log_stream: str,
     initialization: str = ON_DEMAND,
+    endpoint: str = "",
 ) -> dict[str, str]:
     variables = dict(item.split("=", 1) for item in image.environment if "=" in item)
     offered = {
@@ -120,6 +125,8 @@ def environment(
         "_AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1",
         "_AWS_XRAY_DAEMON_PORT": "2000",
     }
+    if endpoint:
+        offered["AWS_ENDPOINT_URL"] = f"http://{endpoint}"
     if version.package_type == "Zip":
         # where what layers bring is looked for; an image's own loader may know better
         offered["LD_LIBRARY_PATH"] = _LIBRARIES

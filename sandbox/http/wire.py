@@ -18,6 +18,11 @@ from typing import Any, NamedTuple
 REQUEST_ID = "fnbox.request_id"
 """Where WSGI's variables hold the request's id, once it is answered."""
 
+INSIDE = "fnbox.inside"
+ENVIRONMENT = "fnbox.environment"
+"""There too: True when a function asks, from inside its container, and its environment's id.
+No header is named so: whoever is outside cannot say it."""
+
 HEAD_BYTES = 16 * 2**10
 LINE_BYTES = 2**12
 HEADERS = 64

@@ -27,6 +27,7 @@ import uuid
 from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import gevent
@@ -40,7 +41,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from sandbox.http import doubts
 from sandbox.http.receiving import Body, ParsedBody, Receiver
-from sandbox.http.wire import REQUEST_ID, read_head, write_head
+from sandbox.http.wire import ENVIRONMENT, INSIDE, REQUEST_ID, read_head, write_head
 from sandbox.sockets import send_all
 
 READ_BYTES = 64 * 2**10
@@ -53,6 +54,10 @@ _AT_ONCE = 64
 _ROOM = 20
 """Connections are ended early where fewer than one in so many are left."""
 _FAILED = "An error occurred and the request cannot be processed."
+_DOOR: Any = SimpleNamespace(getsockname=lambda: ("127.0.0.1", "4566"))
+"""What stands for the listener, and its name, where a function has found it."""
+_NOBODYS = ("0.0.0.0", 0)
+"""What stands for the address of a function: it has none, and is not this machine."""
 _Poll = get_original("select", "poll")  # gevent's own is for waiting
 _LOGGER = logging.getLogger(__name__)
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
@@ -74,6 +79,8 @@ class ShortWay(Protocol):
 class InvokeWorker(GeventWorker):  # type: ignore[misc]
     """See the module. `app.short_way` answers Invoke, `app.wind_down` is called at SIGTERM."""
 
+    wsgi: Any
+
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)
         self._ending = Event()
@@ -83,6 +90,8 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
         """The calls that run: since when, and WSGI's variables."""
         self._receiving: dict[socket.socket, Receiver] = {}
         """Connections that more is read from."""
+        self._inside: dict[socket.socket, dict[str, Any]] = {}
+        """Connections of functions, and what their requests' WSGI variables say of it."""
 
     # From start to end.
 
@@ -100,6 +109,20 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             _LOGGER.warning("%d connections have not ended in time", len(connections))
             server.stop(timeout=1)
         watch.kill()
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self.wsgi = self.marking(self.wsgi)
+
+    def marking(self, app: Any) -> Any:
+        """A WSGI application that is told, as `app`'s variables, what comes from inside."""
+
+        def answer(environ: dict[str, Any], start_response: Any) -> Any:
+            if mark := self._inside.get(environ["gunicorn.socket"]):
+                environ.update(mark)
+            return app(environ, start_response)
+
+        return answer
 
     def handle_exit(self, sig: int, frame: object) -> None:
         super().handle_exit(sig, frame)
@@ -159,6 +182,14 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
 
     # One connection.
 
+    def serve_inside(self, client: socket.socket, environment: str) -> None:
+        """A function's, through the door of the environment with that id: see `doors`."""
+        self._inside[client] = {INSIDE: True, ENVIRONMENT: environment}
+        try:
+            self.handle(_DOOR, client, _NOBODYS)
+        finally:
+            del self._inside[client]
+
     def handle(self, listener: socket.socket, client: socket.socket, address: Any) -> None:
         """From its first byte to its end; gunicorn's, but for what `_answer_invokes` answers."""
         client.setblocking(True)
@@ -168,7 +199,8 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             receiver = Receiver(client, self._receiving)
             parser = http.get_parser(self.cfg, receiver, address)
             rest = b""
-            while self.alive:
+            # At the end as well, functions are answered whose own calls are waited for.
+            while self.alive or client in self._inside:
                 self._waiting[client] = time.monotonic()
                 rest = self._answer_invokes(client, receiver, rest, address)
                 if not rest:
@@ -201,9 +233,14 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
     ) -> bytes:
         """Answer one Invoke after another; the bytes of something else, or none at the end."""
         short_way: ShortWay = self.app.short_way
+        mark = self._inside.get(client)
         for number in itertools.count(1):
+            if mark:
+                gevent.sleep(0)  # others' turn, even if a function always has a next request
             data = rest or client.recv(READ_BYTES)
             head = read_head(data)
+            if head and mark:
+                head.environ.update(mark)
             found = short_way.route(head.environ) if head else None
             if head is None or found is None:
                 return data

@@ -137,12 +137,15 @@ def down(settings: Settings, progress: Progress) -> None:
         else:
             step.skip("not running")
     with progress.step("containers") as step:
-        left = _containers(settings)
+        engine = _engine(settings)
+        left = engine.containers() if engine else []
         if left:
             raise StartupError(
                 f"{len(left)} containers are left; remove them with "
                 f"`docker rm -f {' '.join(container[:12] for container in left)}`"
             )
+        if engine:
+            engine.own_networks.remove()  # what one that was killed has left
         step.skip("none left")
 
 
@@ -178,12 +181,12 @@ def _pid(settings: Settings) -> int:
     )
 
 
-def _containers(settings: Settings) -> Sequence[str]:
+def _engine(settings: Settings) -> DockerEngine | None:
+    """As the instance saw it; None when it has never been started."""
     if not (settings.state_dir / "instance").is_file():
-        return []
-    engine = DockerEngine(
+        return None
+    return DockerEngine(
         address=settings.docker_host,
         instance=instance_id(settings.state_dir),
         state_dir=settings.state_dir,
     )
-    return engine.containers()

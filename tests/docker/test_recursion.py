@@ -1,22 +1,16 @@
-"""Functions that call functions: the trace goes with the call, and a loop is stopped.
-
-Functions are on Docker's default bridge, and reach the control plane at the bridge's address.
-"""
+"""Functions that call functions: the trace goes with the call, and a loop is stopped."""
 
 from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
-
-import pytest
 
 from sandbox.lineage import RUNS, forwarded
 from sandbox.names import FunctionKey
 from tests.support.functions import until
-from tests.support.instance import Function, Instance, docker
+from tests.support.instance import Deploy, Function, Instance
 
 CALLER = """
 import json, os, boto3
@@ -49,39 +43,6 @@ ROOT = "1-5759e988-bd862e3fe1be46a994272793"
 TRACE = f"Root={ROOT};Parent=53995c3f42cd8ad8;Sampled=0"
 
 
-def bridge_address() -> str:
-    """The host's, on Docker's default bridge."""
-    [config] = json.loads(
-        docker("network", "inspect", "bridge", "--format", "{{json .IPAM.Config}}")
-    )
-    return str(config.get("Gateway") or config["Subnet"].rpartition(".")[0] + ".1")
-
-
-@pytest.fixture(scope="module")
-def networked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """An instance whose functions have a network."""
-    path = tmp_path_factory.mktemp("networked") / "state"
-    instance = Instance(path, network="bridge", host="0.0.0.0", insecure=True)
-    try:
-        yield instance.start()
-    finally:
-        instance.stop()
-
-
-Deploying = Callable[[str, str], Function]
-
-
-@pytest.fixture
-def deploy_networked(networked: Instance) -> Deploying:
-    endpoint = f"http://{bridge_address()}:{networked.port}"
-
-    def deploy(source: str, name: str) -> Function:
-        variables = {"Variables": {"AWS_ENDPOINT_URL": endpoint}}
-        return networked.deploy(source, name, Environment=variables)
-
-    return deploy
-
-
 def traced_invoke(function: Function, event: object, trace: str) -> Any:
     """What a call in a chain of others answers."""
     connection = http.client.HTTPConnection("127.0.0.1", function.instance.port, timeout=60)
@@ -97,8 +58,8 @@ def key(name: str) -> FunctionKey:
     return FunctionKey("000000000000", "us-east-1", name)
 
 
-def test_a_call_from_a_function_belongs_to_the_same_trace(deploy_networked: Deploying) -> None:
-    first, second = deploy_networked(CALLER, "first"), deploy_networked(CALLER, "second")
+def test_a_call_from_a_function_belongs_to_the_same_trace(deploy: Deploy) -> None:
+    first, second = deploy(CALLER), deploy(CALLER)
     traces = traced_invoke(first, {"call": [second.name, first.name]}, TRACE)
     expected, trace = [], TRACE
     for function in (first, second, first):
@@ -109,9 +70,9 @@ def test_a_call_from_a_function_belongs_to_the_same_trace(deploy_networked: Depl
 
 
 def test_a_function_that_calls_itself_is_stopped_unless_that_is_allowed(
-    deploy_networked: Deploying, networked: Instance
+    instance: Instance, deploy: Deploy
 ) -> None:
-    loop = deploy_networked(CALLER, "loop")
+    loop = deploy(CALLER)
     trace = TRACE
     for _ in range(RUNS - 2):
         trace = forwarded(trace, key(loop.name))
@@ -119,7 +80,7 @@ def test_a_function_that_calls_itself_is_stopped_unless_that_is_allowed(
     *traces, status = traced_invoke(loop, event, trace)
     assert [int(one.rpartition(":")[2]) for one in traces] == [RUNS - 2, RUNS - 1]
     assert status == 400
-    networked.client.put_function_recursion_config(FunctionName=loop.name, RecursiveLoop="Allow")
+    instance.client.put_function_recursion_config(FunctionName=loop.name, RecursiveLoop="Allow")
     traces = traced_invoke(loop, event, trace)
     assert [int(one.rpartition(":")[2]) for one in traces] == [RUNS + run for run in range(-2, 2)]
 
@@ -132,17 +93,17 @@ def dead_events(instance: Instance, verb: str = "GET", path: str = "") -> Any:
 
 
 def test_an_event_that_comes_again_and_again_is_given_up_and_kept(
-    deploy_networked: Deploying, networked: Instance
+    instance: Instance, deploy: Deploy
 ) -> None:
-    again = deploy_networked(AGAIN, "again")
+    again = deploy(AGAIN)
     again.invoke(20, InvocationType="Event")
-    until(lambda: dead_events(networked)["count"] == 1, 60)
-    [event] = dead_events(networked)["events"]
+    until(lambda: dead_events(instance)["count"] == 1, 60)
+    [event] = dead_events(instance)["events"]
     assert (event["condition"], event["attempts"]) == ("RecursiveInvocation", 0)
     left = 20 - RUNS
-    assert json.loads(dead_events(networked, path=f"/{event['id']}")["payload"]) == left
-    networked.client.put_function_recursion_config(FunctionName=again.name, RecursiveLoop="Allow")
-    assert dead_events(networked, "POST", "/retry") == {"retried": 1}
+    assert json.loads(dead_events(instance, path=f"/{event['id']}")["payload"]) == left
+    instance.client.put_function_recursion_config(FunctionName=again.name, RecursiveLoop="Allow")
+    assert dead_events(instance, "POST", "/retry") == {"retried": 1}
     again.await_log("left 0")
     runs = [line for line in again.log().splitlines() if line.startswith("left ")]
     assert runs == [f"left {number}" for number in range(20, -1, -1)]

@@ -39,7 +39,7 @@ def worker(app: Flask, kind: type[InvokeWorker] = InvokeWorker) -> InvokeWorker:
     application = SimpleNamespace(short_way=app.extensions["short_way"], wind_down=lambda: None)
     made = kind(1, 1, [], application, 0, config, Logger(config))
     made.tmp.close()  # the heartbeat that its master would watch
-    made.wsgi = app
+    made.wsgi = made.marking(app)
     made.nr, made.max_requests = 0, 2**30
     return made
 

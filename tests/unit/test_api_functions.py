@@ -587,6 +587,20 @@ def test_tags_are_set_read_and_removed(api: Api, client: Any) -> None:
     assert client.list_tags(Resource=ARN)["Tags"] == {"b": "2"}
 
 
+def test_a_tag_chooses_a_network_of_those_that_may_be_chosen(api: Api, client: Any) -> None:
+    said = (
+        "The tag fnbox:network may be none, internet here, not 'full': "
+        "FNBOX_NETWORK_CHOICES lists what functions may choose."
+    )
+    expected = (400, "InvalidParameterValueException", said)
+    assert refused(lambda: create(api, Tags={"fnbox:network": "full"})) == expected
+    create(api, Tags={"fnbox:network": "internet"})
+    assert refused(lambda: client.tag_resource(Resource=ARN, Tags={"fnbox:network": "full"})) == (
+        expected
+    )
+    assert client.list_tags(Resource=ARN)["Tags"] == {"fnbox:network": "internet"}
+
+
 def test_what_lambda_refuses_of_tags(api: Api, client: Any) -> None:
     create(api)
     assert refused(lambda: client.tag_resource(Resource=f"{ARN}:1", Tags={"a": "b"})) == (

@@ -704,3 +704,20 @@ def test_what_functions_reserve_is_known_in_sum_by_account_and_region(tmp_path: 
     assert again.reserved(KEY.account, KEY.region) == 0
     assert again.reserved(KEY.account, "eu-west-1") == 11
     again.close()
+
+
+def test_only_a_tag_that_names_another_network_ends_what_runs(ready: Catalog) -> None:
+    def revisions() -> list[str]:
+        function = ready.function(ref().key)
+        return [version.revision for version in (*function.versions.values(), function.serving)]
+
+    before = revisions()
+    ready.tag(ref(), {"a": "1"})
+    assert revisions() == before
+    ready.tag(ref(), {"fnbox:network": "internet"})
+    changed = revisions()
+    assert not set(changed) & set(before)
+    ready.tag(ref(), {"fnbox:network": "internet"})
+    assert revisions() == changed
+    ready.untag(ref(), ["fnbox:network"])
+    assert not set(revisions()) & set(changed)

@@ -9,18 +9,26 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from sandbox.catalog.oci_runtimes import TAG, chosen
+from sandbox.catalog.choices import OCI_RUNTIME as TAG
+from sandbox.catalog.choices import oci_runtime
+from sandbox.catalog.records import Version
 from sandbox.clock import FakeClock
 from sandbox.engines.base import Image
 from sandbox.environments.launch import Launcher
+from sandbox.environments.runtimes import RuntimeImage
 from sandbox.errors import CallerError
 from sandbox.names import FunctionKey
 from sandbox.settings import Settings
+from tests.support.access import make_sessions
 from tests.support.api import ROLE, Api, open_api, zip_bytes
 from tests.support.functions import make_version
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 KEY = FunctionKey("000000000000", "us-east-1", "f")
+
+
+def settings(default: str, choices: str) -> Settings:
+    return Settings(oci_runtime=default, oci_runtime_choices=choices)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +44,7 @@ KEY = FunctionKey("000000000000", "us-east-1", "f")
 def test_a_tag_chooses_of_what_the_instance_allows(
     tags: dict[str, str], default: str, choices: str, expected: str
 ) -> None:
-    assert chosen(tags, default, choices) == expected
+    assert oci_runtime(tags, settings(default, choices)) == expected
 
 
 @pytest.mark.parametrize(
@@ -47,7 +55,7 @@ def test_a_function_cannot_take_itself_out_of_what_the_instance_has(
     name: str, default: str, choices: str
 ) -> None:
     with pytest.raises(CallerError, match=f"The tag {TAG} may be runsc here, not {name!r}"):
-        chosen({TAG: name}, default, choices)
+        oci_runtime({TAG: name}, settings(default, choices))
 
 
 @pytest.fixture
@@ -101,8 +109,10 @@ def test_environments_of_before_serve_no_version_once_the_tag_has_changed(api: A
 class Engine:
     """Has every image, and boots nothing."""
 
-    def image(self, reference: str) -> Image:
-        return Image("sha256:0", ("/entry",), (), "/", ())
+    provide = None
+
+    def find(self, version: Version) -> RuntimeImage:
+        return RuntimeImage(Image("sha256:0", ("/entry",), (), "/", ()), None)
 
     def boot(self, name: str, spec: Any, limits: Any, on_lost: Any) -> Any:
         self.booted = spec, limits
@@ -113,14 +123,14 @@ def test_a_container_is_started_by_it_and_has_room_for_a_kernel_of_its_own() -> 
     made = []
     for name in ("", "runsc"):
         launcher = Launcher(
-            engine=engine,
+            images=engine,
             containers=engine,
             code=None,  # type: ignore[arg-type]
             logs=None,  # type: ignore[arg-type]
             settings=Settings(),
             clock=FakeClock(),
-            buildable=("python3.13",),
-            oci_runtime=lambda key, name=name: name,  # type: ignore[misc]
+            sessions=make_sessions(),
+            tags=lambda key, name=name: {TAG: name} if name else {},  # type: ignore[misc]
         )
         spec = launcher.spec(make_version())
         launcher.boot(None, spec, lambda _: None)

@@ -23,6 +23,7 @@ def table() -> str:
         default = "" if computed else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
         alias = item.metadata["alias"]
         others = [alias[0]] if alias else list(item.metadata["entries"])
+        others = [*filter(None, [item.metadata["also"]]), *others]
         also = " ".join(f"`{other}`" for other in others)
         name = f"`FNBOX_{item.name.upper()}`"
         rows.append(f"| {name} | {default} | {also} | {item.metadata['doc']} |")
@@ -60,6 +61,15 @@ def test_a_variable_wins_over_the_file_and_the_file_over_an_alias(tmp_path: Path
     assert Settings.load(environ).port == 5000
 
 
+def test_the_network_policy_has_three_names(tmp_path: Path) -> None:
+    environ = {"LAMBDA_DOCKER_NETWORK": "mine"}
+    assert Settings.load(environ).network == "mine"
+    environ["FNBOX_NETWORK_POLICY"] = "internet"
+    assert Settings.load(environ).network == "internet"
+    environ["FNBOX_NETWORK"] = "full"
+    assert Settings.load(environ).network == "full"
+
+
 @pytest.mark.parametrize(
     "text", ["python3.9=own:1, nodejs22.x=own:2", '{"python3.9": "own:1", "nodejs22.x": "own:2"}']
 )
@@ -86,6 +96,7 @@ def test_endpoints_are_also_known_by_the_variables_of_the_sdks() -> None:
         ({"FNBOX_PORT": "many"}, "FNBOX_PORT='many' cannot be used"),
         ({"FNBOX_RUNTIME_IMAGES": "python3.9"}, "FNBOX_RUNTIME_IMAGES='python3.9' cannot be used"),
         ({"FNBOX_IAM": "on"}, "FNBOX_IAM='on' cannot be used: it is one of off, audit, enforce"),
+        ({"LAMBDA_DOCKER_NETWORK": "host"}, "LAMBDA_DOCKER_NETWORK='host' cannot be used"),
         ({"LAMBDA_KEEPALIVE_MS": "long"}, "LAMBDA_KEEPALIVE_MS: "),
         ({"FNBOX_CONFIG": "/nowhere/fnbox.toml"}, "/nowhere/fnbox.toml cannot be read"),
     ],

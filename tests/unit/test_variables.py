@@ -92,3 +92,17 @@ def test_a_function_finds_the_keys_of_its_role_whatever_it_brings_itself():
     own = {"AWS_ACCESS_KEY_ID": "mine", "AWS_SESSION_TOKEN": "mine"}
     found = configured(Environment={"Variables": own})["environment"]
     assert {name: found[name] for name in KEYS.variables()} == KEYS.variables()
+
+
+def test_a_function_is_told_where_it_reaches_fnbox_unless_it_knows_better():
+    def told(**variables: str) -> tuple[object, object]:
+        version = make_version(Environment={"Variables": variables})
+        found = configuration(
+            version, IMAGE, uid=1, log_group="g", log_stream="s", endpoint="127.0.0.1:4566"
+        )
+        return found["endpoint"], found["environment"]["AWS_ENDPOINT_URL"]
+
+    assert told() == ("127.0.0.1:4566", "http://127.0.0.1:4566")
+    assert told(AWS_ENDPOINT_URL="http://own") == ("127.0.0.1:4566", "http://own")
+    assert "endpoint" not in configured()
+    assert "AWS_ENDPOINT_URL" not in configured()["environment"]
