@@ -89,14 +89,14 @@ func (e *extension) wants(event string) bool {
 	return false
 }
 
-// awaits says whether the platform waits for it to ask for an event.
+// awaited says whether the platform waits for it to ask for an event.
 func (e *extension) awaited() bool {
 	return e.state == extensionStarted || e.state == extensionRegistered || e.state == extensionRunning
 }
 
-// attended says whether the run waits for an extension: to be initialized, or to be done
+// awaits says whether the run waits for an extension: to be initialized, or to be done
 // with the invocation. The caller holds the supervisor's lock.
-func (r *run) attended() bool {
+func (r *run) awaits() bool {
 	for _, e := range r.extensions {
 		if e.awaited() {
 			return true
@@ -327,7 +327,7 @@ func (s *supervisor) tellInvoke(r *run, inv *invocation) {
 // was told of it have asked for the next. The caller holds the lock.
 func (r *run) finished() *invocation {
 	inv := r.followed
-	if !r.answered || r.state != ready || r.attended() {
+	if !r.answered || r.state != ready || r.awaits() {
 		return nil
 	}
 	r.followed = nil
@@ -375,7 +375,7 @@ func (s *supervisor) extensionError(c *client, req *request, event extensionEven
 // an event.
 func (s *supervisor) initialize(r *run) {
 	s.mu.Lock()
-	if r.initialized || r.state == started || r.stopping || r.attended() {
+	if r.initialized || r.state == started || r.stopping || r.awaits() {
 		s.mu.Unlock()
 		return
 	}

@@ -334,7 +334,7 @@ func (s *supervisor) advance(r *run) {
 	}
 	now := time.Now()
 	if r.current == nil {
-		if s.config.Freeze && !r.frozen && !r.attended() {
+		if s.config.Freeze && !r.frozen && !r.awaits() {
 			r.freezeAt = now.Add(freezeAfter)
 			s.loop.ring()
 		}
