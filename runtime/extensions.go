@@ -108,7 +108,7 @@ func (r *run) awaits() bool {
 // initOver says whether it is too late to register, or to subscribe to anything: the
 // runtime has asked for its first event, or the run is at its end. The caller holds the
 // supervisor's lock.
-func (r *run) initOver() bool { return r.state != started }
+func (r *run) initOver() bool { return r.stopping || r.state != started }
 
 type refusal struct {
 	status        int
@@ -236,7 +236,7 @@ func (s *supervisor) enrol(r *run, name string, events []string) (*extension, *r
 		e = &extension{name: name, state: extensionStarted}
 		r.extensions = append(r.extensions, e)
 	}
-	if r.stopping || !e.state.move(onRegister) {
+	if r.initOver() || !e.state.move(onRegister) {
 		return nil, e.refusal(onRegister, name)
 	}
 	e.id, e.events = newUUID(), append([]string{}, events...)
@@ -327,7 +327,7 @@ func (s *supervisor) tellInvoke(r *run, inv *invocation) {
 // was told of it have asked for the next. The caller holds the lock.
 func (r *run) finished() *invocation {
 	inv := r.followed
-	if !r.answered || r.state != ready || r.awaits() {
+	if !r.answered || r.state != ready || r.stopping || r.awaits() {
 		return nil
 	}
 	r.followed = nil

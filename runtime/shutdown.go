@@ -194,7 +194,10 @@ func (s *supervisor) shutDown(r *run, reason string) {
 	if r.stopping {
 		return
 	}
-	r.stopping, r.reason, r.state = true, reason, stopping
+	r.stopping, r.reason = true, reason
+	if r.runs() {
+		r.state = stopping // but what the dead have sent still counts
+	}
 	var ms int64
 	external := false
 	for _, e := range r.extensions {
