@@ -260,7 +260,8 @@ func post(conn net.Conn, sub subscription, body []byte) error {
 		"Content-Type: application/json\r\nContent-Length: %d\r\nSequence-Id: %s\r\n"+
 		"Connection: close\r\n\r\n",
 		sub.method, sub.target, sub.port, len(body), base64.StdEncoding.EncodeToString(sum[:]))
-	if _, err := conn.Write(append([]byte(head), body...)); err != nil {
+	whole := net.Buffers{[]byte(head), body}
+	if _, err := whole.WriteTo(conn); err != nil {
 		return err
 	}
 	answer := newStream(conn)
