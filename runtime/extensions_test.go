@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -139,9 +140,7 @@ func TestTheRuntimeStartsWhenEveryExtensionHasRegistered(t *testing.T) {
 	p.send(kindStart, startMeta{1, "init"}, nil)
 	a := p.register("a", `["INVOKE","SHUTDOWN"]`)
 	b := p.register("b", `[]`)
-	if f := p.receive(); string(f.payload) != "up\n" {
-		t.Fatalf("%+v", f)
-	}
+	p.up()
 	c := p.call()
 	c.get(next)
 	a.next()
@@ -151,6 +150,15 @@ func TestTheRuntimeStartsWhenEveryExtensionHasRegistered(t *testing.T) {
 	if meta["generation"] != 1.0 {
 		t.Error(meta)
 	}
+	late := &member{p.call(), a.id}
+	late.next() // beside the one that waits
+	status, header, body := late.answer()
+	late.refused(403, "Extension.InvalidExtensionState")(status, header, body)
+	if status := late.fail("init/error", "X.Y"); status != 403 {
+		t.Error(status)
+	}
+	late.refused(403, "Extension.RegistrationClosed")(
+		late.ask("POST", "register", "Lambda-Extension-Name: late\r\n", `{"events":[]}`))
 }
 
 func TestAnInvocationIsDoneWhenItsExtensionsAre(t *testing.T) {
@@ -211,8 +219,394 @@ func TestARuntimeThatDiesLeavesExtensionsTheirTime(t *testing.T) {
 	}
 	_ = a.conn.Close()
 	states, meta := p.states(kindExited)
-	p.sees(states, extensionMeta{"a", "Registered", []string{"SHUTDOWN"}, ""})
-	if meta["cause"] != "exit" || meta["description"] != "exit status 3" {
+	if len(states) != 1 || meta["cause"] != "exit" || meta["description"] != "exit status 3" {
 		t.Error(meta)
+	}
+}
+
+func TestEveryStepOfAnExtensionIsInTheTable(t *testing.T) {
+	all := []extensionState{extensionStarted, extensionRegistered, extensionReady, extensionRunning,
+		extensionInitError, extensionExitError, extensionExited, extensionNotStarted}
+	const G, R, N, I, X, D = extensionRegistered, extensionReady, extensionRunning,
+		extensionInitError, extensionExitError, extensionExited
+	want := map[extensionEvent][]extensionState{ // "" for what is refused
+		onRegister:   {G, "", "", "", "", "", "", ""},
+		onWait:       {"", R, "", R, "", "", "", ""},
+		onEvent:      {"", "", N, "", "", "", "", ""},
+		onInitFailed: {"", I, "", "", I, "", "", ""},
+		onExitFailed: {"", X, X, X, "", X, "", ""},
+		onDeath:      {D, D, D, D, "", "", "", ""},
+	}
+	for event, row := range want {
+		for i, from := range all {
+			to := from
+			if moved := to.move(event); moved != (row[i] != "") || moved && to != row[i] || !moved && to != from {
+				t.Errorf("%s, event %d: %s", from, event, to)
+			}
+		}
+	}
+}
+
+// refused says what is not refused as it should be.
+func (c *caller) refused(want int, kind string) func(int, http.Header, string) {
+	return func(status int, _ http.Header, body string) {
+		c.Helper()
+		var text struct{ ErrorType, ErrorMessage string }
+		if err := json.Unmarshal([]byte(body), &text); err != nil || status != want || text.ErrorType != kind || text.ErrorMessage == "" {
+			c.Errorf("%d %s, not %s", status, body, kind)
+		}
+	}
+}
+
+func TestWhatAnExtensionMayNotDoIsRefused(t *testing.T) {
+	withExtensions(t, map[string]string{"a": idle})
+	p := newPeer(t, extended)
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	c := p.call()
+	name := func(name string) string { return "Lambda-Extension-Name: " + name + "\r\n" }
+	id := func(id string) string { return "Lambda-Extension-Identifier: " + id + "\r\n" }
+	const why = "Lambda-Extension-Function-Error-Type: X.Y\r\n"
+	c.refused(403, "Extension.InvalidExtensionName")(c.ask("POST", "register", "", `{"events":[]}`))
+	c.refused(400, "InvalidRequestFormat")(c.ask("POST", "register", name("a"), `{"events":`))
+	c.refused(403, "Extension.InvalidEventType")(c.ask("POST", "register", name("a"), `{"events":["OTHER"]}`))
+	c.refused(403, "Extension.InvalidEventType")(c.ask("POST", "register", name("internal"), `{"events":["SHUTDOWN"]}`))
+	c.refused(413, "RequestEntityTooLarge")(c.ask("POST", "register", name("a"), strings.Repeat("x", keepBody+1)))
+	for method, path := range map[string]string{"GET": "register", "POST": "event/next"} {
+		if status, _, _ := c.ask(method, path, "", ""); status != 405 {
+			t.Error(method, path, status)
+		}
+	}
+	if status, _, _ := c.ask("POST", "nothing", "", ""); status != 404 {
+		t.Error(status)
+	}
+
+	status, header, body := c.ask("POST", "register",
+		name("a")+"Lambda-Extension-Accept-Feature: other, accountId\r\n", `{"events":["INVOKE"]}`)
+	if status != 200 || body != `{"accountId":"123456789012","functionName":"f","functionVersion":"7","handler":"app.handler"}` {
+		t.Error(status, body)
+	}
+	a := &member{c, header.Get("Lambda-Extension-Identifier")}
+	c.refused(403, "Extension.InvalidExtensionState")(c.ask("POST", "register", name("a"), `{"events":[]}`))
+	for path, method := range map[string]string{"event/next": "GET", "init/error": "POST", "exit/error": "POST"} {
+		c.refused(403, "Extension.MissingExtensionIdentifier")(c.ask(method, path, why, ""))
+		c.refused(403, "Extension.InvalidExtensionIdentifier")(c.ask(method, path, why+id("no-uuid"), ""))
+		c.refused(403, "Extension.UnknownExtensionIdentifier")(c.ask(method, path, why+id(newUUID()), ""))
+	}
+	c.refused(403, "Extension.MissingHeader")(c.ask("POST", "init/error", id(a.id), ""))
+	c.refused(403, "Extension.MissingHeader")(c.ask("POST", "exit/error", id(a.id), ""))
+
+	for number := 1; number < maxExtensions; number++ {
+		status, _, body := c.ask("POST", "register", name(fmt.Sprint("internal-", number)), `{"events":[]}`)
+		if status != 200 || body != `{"functionName":"f","functionVersion":"7","handler":"app.handler"}` {
+			t.Fatal(number, status, body)
+		}
+	}
+	c.refused(403, "Extension.InvalidExtensionState")(c.ask("POST", "register", name("internal-1"), `{"events":[]}`))
+	c.refused(403, "Extension.TooManyExtensions")(c.ask("POST", "register", name("internal-10"), `{"events":[]}`))
+}
+
+func TestAnExtensionThatEndsEndsEverything(t *testing.T) {
+	for name, c := range map[string]struct{ script, description string }{
+		"with a status": {"#!/bin/sh\nexit 4\n", "exit code 4"},
+		"with status 0": {"#!/bin/sh\nexit 0\n", "exit code 0"},
+		"by a signal":   {"#!/bin/sh\nkill -9 $$\n", "signal: killed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withExtensions(t, map[string]string{"a": c.script, "b": idle})
+			p := newPeer(t, extended)
+			p.send(kindStart, startMeta{1, "init"}, nil)
+			states, meta := p.states(kindExited)
+			p.sees(states, extensionMeta{"a", "Exited", []string{}, "Extension.Crash"},
+				extensionMeta{"b", "Started", []string{}, ""})
+			if meta["cause"] != "extension" || meta["errorType"] != "Extension.Crash" || meta["description"] != c.description {
+				t.Error(meta)
+			}
+		})
+	}
+}
+
+func TestAnExtensionThatCannotBeStartedIsToldOf(t *testing.T) {
+	many := map[string]string{}
+	for number := 0; number <= maxExtensions; number++ {
+		many[fmt.Sprintf("x%02d", number)] = idle
+	}
+	for name, c := range map[string]struct {
+		files          map[string]string
+		last           string
+		why, described string
+	}{
+		"no permission": {map[string]string{"data": idle}, "data", "PermissionDenied", "permission denied"},
+		"no program":    {map[string]string{"text": "just words\n"}, "text", "UnknownError", "exec format error"},
+		"too many":      {many, "x10", "TooManyExtensions", "Extension limit (10) reached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withExtensions(t, c.files)
+			p := newPeer(t, extended)
+			p.send(kindStart, startMeta{1, "init"}, nil)
+			states, meta := p.states(kindExited)
+			last := states[len(states)-1]
+			p.sees([]extensionMeta{last}, extensionMeta{c.last, "LaunchError", []string{}, c.why})
+			if meta["errorType"] != "Extension.LaunchError" || !strings.HasSuffix(meta["description"].(string), c.described) {
+				t.Error(meta)
+			}
+			p.send(kindStart, startMeta{2, "invoke"}, nil) // and it may be tried again
+			p.states(kindExited)
+		})
+	}
+}
+
+func TestAnErrorThatAnExtensionReportsEndsEverything(t *testing.T) {
+	for path, want := range map[string]string{"init/error": "InitError", "exit/error": "ExitError"} {
+		t.Run(path, func(t *testing.T) {
+			// ends when its fifo is opened
+			fifo := filepath.Join(t.TempDir(), "fifo")
+			if err := syscall.Mkfifo(fifo, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			_ = os.Chmod(filepath.Dir(fifo), 0o755)
+			_ = os.Chmod(filepath.Dir(filepath.Dir(fifo)), 0o755)
+			_ = os.Chmod(fifo, 0o666)
+			withExtensions(t, map[string]string{"a": "#!/bin/sh\nread line < " + fifo + "\nexit 5\n"})
+			p := newPeer(t, extended)
+			p.send(kindStart, startMeta{1, "init"}, nil)
+			a := p.register("a", `["INVOKE"]`)
+			if status := a.fail(path, "Mine.Bad"); status != 202 {
+				t.Error(status)
+			}
+			if status := a.fail(path, "Mine.Second"); status != 202 {
+				t.Error(status)
+			}
+			if err := os.WriteFile(fifo, []byte("\n"), 0); err != nil {
+				t.Fatal(err)
+			}
+			states, meta := p.states(kindExited)
+			p.sees(states, extensionMeta{"a", want, []string{"INVOKE"}, "Mine.Bad"})
+			if meta["errorType"] != "Extension."+want || meta["description"] != "exit code 5" {
+				t.Error(meta)
+			}
+		})
+	}
+}
+
+// Says when it gets SIGTERM, and goes on.
+const stubborn = `trap 'echo term' TERM; echo up; while :; do sleep 0.01; done`
+
+// stubbornRuntime has the runtime ignore SIGTERM, but say so.
+func stubbornRuntime(config *configureMeta) {
+	extended(config)
+	config.Command = []string{"sh", "-c", stubborn}
+}
+
+func TestTheRuntimeGetsItsSignalBeforeExtensionsGetTheirEvent(t *testing.T) {
+	withExtensions(t, map[string]string{"told": idle, "untold": idle})
+	p := newPeer(t, func(config *configureMeta) {
+		stubbornRuntime(config)
+		config.ExternalShutdownMs = 300
+		config.Freeze = true
+	})
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	told, untold := p.register("told", `["SHUTDOWN"]`), p.register("untold", `["INVOKE"]`)
+	p.up()
+	told.next()
+	untold.next()
+	c := p.call()
+	c.get(next)
+	p.states(kindInitialized)
+	p.send(kindKill, killMeta{1, "TIMEOUT"}, nil)
+	if event := told.event(); event["eventType"] != "SHUTDOWN" || event["shutdownReason"] != "TIMEOUT" {
+		t.Error(event)
+	}
+	_, _, output := p.until(kindExited)
+	if !strings.Contains(string(output), "term\n") {
+		t.Errorf("%q", output)
+	}
+}
+
+func TestARuntimeWithInternalExtensionsHasItsTimeAndNoSignal(t *testing.T) {
+	p := newPeer(t, func(config *configureMeta) {
+		stubbornRuntime(config)
+		config.InternalShutdownMs = 100
+	})
+	p.start(1)
+	p.register("internal", `["INVOKE"]`)
+	began := time.Now()
+	p.send(kindKill, killMeta{1, "FAILURE"}, nil)
+	meta, output := p.end()
+	if time.Since(began) < 100*time.Millisecond || strings.Contains(string(output), "term") || meta["cause"] != "killed" {
+		t.Error(time.Since(began), string(output), meta)
+	}
+}
+
+// end receives all up to EXITED: its meta, and the output before it.
+func (p *peer) end() (meta map[string]any, output []byte) {
+	p.Helper()
+	for {
+		f := p.receive()
+		switch f.kind {
+		case kindLog:
+			output = append(output, f.payload...)
+		case kindExtension:
+		default:
+			_ = json.Unmarshal(f.meta, &meta)
+			return meta, output
+		}
+	}
+}
+
+func TestShutdownEndsTheInitWithItsRun(t *testing.T) {
+	withExtensions(t, map[string]string{"a": idle})
+	p := newPeer(t, func(config *configureMeta) {
+		extended(config)
+		config.ExternalShutdownMs = 200
+	})
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	a := p.register("a", `["SHUTDOWN"]`)
+	p.send(kindShutdown, struct{}{}, nil)
+	a.next()
+	if event := a.event(); event["shutdownReason"] != "SPINDOWN" {
+		t.Error(event)
+	}
+	if _, meta := p.states(kindExited); meta["cause"] != "killed" {
+		t.Error(meta)
+	}
+	err := <-p.ended
+	p.ended <- err
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdownEndsAnInitThatRunsNothing(t *testing.T) {
+	p := newPeer(t, nil)
+	p.send(kindShutdown, struct{}{}, nil)
+	err := <-p.ended
+	p.ended <- err
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnExtensionHasTheRuntimesVariablesWithoutSome(t *testing.T) {
+	withExtensions(t, map[string]string{"a": "#!/bin/sh\nenv\necho at $(pwd)\nprintf 'no end'\nexit 1\n"})
+	p := newPeer(t, func(config *configureMeta) {
+		extended(config)
+		config.TelemetryLog = true
+		config.WorkingDirectory = "/usr"
+		for name := range notForExtensions {
+			config.Environment[name] = "x"
+		}
+		config.Environment["MINE"] = "y"
+	})
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	var text strings.Builder
+	for {
+		f := p.receive()
+		if f.kind == kindExited {
+			break
+		}
+		if f.kind == kindLog {
+			if string(f.meta) != `{"holds":"lines"}` {
+				t.Error(string(f.meta))
+			}
+			text.Write(f.payload)
+		}
+	}
+	for name := range notForExtensions {
+		if strings.Contains(text.String(), name+"=") {
+			t.Error(name)
+		}
+	}
+	for _, want := range []string{"MINE=y\n", "AWS_LAMBDA_RUNTIME_API=" + p.api, "at /usr\n", "no end"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in %s", want, text.String())
+		}
+	}
+}
+
+func TestAnExtensionThatHasLostItsConnectionMayAskAgain(t *testing.T) {
+	withExtensions(t, map[string]string{"a": idle})
+	p := newPeer(t, extended)
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	a := p.register("a", `["INVOKE"]`)
+	a.next()
+	c := p.call()
+	c.get(next)
+	p.states(kindInitialized)
+	_ = a.conn.Close()
+	p.send(kindInvoke, eventOf("one"), nil)
+	c.answer()
+	for {
+		again := &member{p.call(), a.id}
+		again.next()
+		status, _, body := again.answer()
+		if status == 200 {
+			if !strings.Contains(body, `"requestId":"one"`) {
+				t.Error(body)
+			}
+			return
+		}
+		again.refused(403, "Extension.InvalidExtensionState")(status, nil, body) // not yet noticed
+	}
+}
+
+func TestNothingIsStoppedWhileAnExtensionIsBusy(t *testing.T) {
+	withExtensions(t, map[string]string{"a": "#!/bin/sh\necho $$\nexec sleep 1000\n"})
+	p := newPeer(t, func(config *configureMeta) {
+		extended(config)
+		config.Freeze = true
+	})
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	pid := strings.TrimSpace(string(p.receive().payload))
+	stopped := func() bool {
+		text, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(text), ") T ")
+	}
+	untilStopped := func() {
+		for deadline := time.Now().Add(10 * time.Second); !stopped(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("it goes on")
+			}
+		}
+	}
+	a := p.register("a", `["INVOKE"]`)
+	a.next()
+	c := p.call()
+	c.get(next)
+	p.states(kindInitialized)
+	untilStopped()
+	p.send(kindInvoke, eventOf("one"), nil)
+	a.event()
+	c.answer()
+	c.post("runtime/invocation/one/response", "", "answer")
+	c.get(next)
+	p.until(kindResult)
+	c2 := p.call() // what is heard after that next shows that time has passed for it
+	for began := time.Now(); time.Since(began) < 4*freezeAfter; {
+		c2.get("ping")
+		c2.answer()
+		if stopped() {
+			t.Fatal("it was stopped within the invocation")
+		}
+	}
+	a.next()
+	p.until(kindDone)
+	untilStopped()
+}
+
+func TestLinesArePassedOnWhole(t *testing.T) {
+	var got []string
+	lines := &wholeLines{send: func(data []byte) { got = append(got, string(data)) }}
+	for _, piece := range []string{"one\ntw", "o", "\nthree\nfo", "ur"} {
+		lines.write([]byte(piece))
+	}
+	lines.flush()
+	lines.flush()
+	long := strings.Repeat("x", copyLimit+1)
+	lines.write([]byte(long))
+	if want := []string{"one\n", "two\nthree\n", "four", long}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%q", got)
 	}
 }

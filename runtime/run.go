@@ -46,6 +46,7 @@ type run struct {
 	stepAt   time.Time // in the shutdown phase
 
 	stopping bool      // the shutdown phase has begun
+	asked    bool      // the runtime has had SIGTERM
 	telling  bool      // it is the extensions' turn
 	reason   string    // that they are told
 	killAt   time.Time // its end; zero when there is none

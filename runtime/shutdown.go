@@ -20,6 +20,10 @@ var extensionsDirectory = "/opt/extensions"
 // Of the phase that external extensions get, so much is for the runtime before them.
 const runtimeShare = 0.3
 
+// Of a signal that is sent while all threads are stopped, or wake up, any may become aware. It
+// is the main thread that languages have to wake with it, and that the kernel prefers else.
+const thawAfter = 5 * time.Millisecond
+
 // A process is one that the init has started.
 type process struct {
 	pid  int
@@ -208,39 +212,44 @@ func (s *supervisor) shutDown(r *run, reason string) {
 		return
 	}
 	now, left := time.Now(), time.Duration(ms)*time.Millisecond
-	r.killAt, r.stepAt = now.Add(left), now.Add(left)
+	r.killAt, r.stepAt = now.Add(left), now
 	r.freezeAt, r.lookAt = time.Time{}, now.Add(pause(0))
 	s.listenTo(r.output)
-	if external && r.runs() {
-		r.stepAt = now.Add(time.Duration(float64(left) * runtimeShare))
-		_ = syscall.Kill(-r.pid, syscall.SIGTERM)
-	} else {
-		s.tellShutdown(r)
-	}
 	if r.frozen {
 		r.frozen = false
 		r.signal(syscall.SIGCONT)
 		r.telemetry.resume()
+		r.stepAt = now.Add(thawAfter)
 	}
+	if !external {
+		s.tellShutdown(r) // nobody: the runtime goes on until its time is up
+	}
+	s.step(r, now)
 	s.loop.ring()
 }
 
 // step goes on with the shutdown phase: when a process has died, or it is time. The caller
 // holds the lock.
 func (s *supervisor) step(r *run, now time.Time) {
-	late := until(r.stepAt, now) == 0
+	early := until(r.stepAt, now) != 0
 	switch {
 	case until(r.killAt, now) == 0:
 		r.stepAt = time.Time{}
 		r.signal(syscall.SIGKILL)
-	case !r.telling && r.runs() && !late:
-	case !r.telling && r.runs():
+	case r.telling:
+		if !r.attendedTo() {
+			r.signal(syscall.SIGKILL) // what they have left
+		}
+	case !r.runs():
+		s.tellShutdown(r)
+	case early:
+	case !r.asked:
+		r.asked = true
+		_ = syscall.Kill(-r.pid, syscall.SIGTERM)
+		r.stepAt = now.Add(time.Duration(float64(r.killAt.Sub(now)) * runtimeShare))
+	default:
 		_ = syscall.Kill(-r.pid, syscall.SIGKILL)
 		s.tellShutdown(r)
-	case !r.telling:
-		s.tellShutdown(r)
-	case !r.attendedTo():
-		r.signal(syscall.SIGKILL) // what they have left
 	}
 }
 

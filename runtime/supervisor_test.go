@@ -99,6 +99,12 @@ func (p *peer) receive() frame {
 func (p *peer) start(generation int) {
 	p.Helper()
 	p.send(kindStart, startMeta{generation, "init"}, nil)
+	p.up()
+}
+
+// up returns when the runtime has said that it is.
+func (p *peer) up() {
+	p.Helper()
 	if f := p.receive(); string(f.payload) != "up\n" {
 		p.Fatalf("%+v", f)
 	}

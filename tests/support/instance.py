@@ -255,17 +255,10 @@ class Instance:
     def command(*arguments: str) -> list[str]:
         return [sys.executable, "-m", "sandbox", *arguments]
 
-    def _take_init(self) -> None:
-        """Have functions run the init that `FNBOX_TEST_INIT` names, where it does."""
-        if given := os.environ.get("FNBOX_TEST_INIT"):
-            image = docker("inspect", "--format", "{{.Id}}", INIT_IMAGE).removeprefix("sha256:")
-            path = self.state_dir / "init" / image[:16] / "init"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(given, path)
-
     def start(self) -> Self:
         """Return when calls are answered."""
-        self._take_init()
+        if given := os.environ.get("FNBOX_TEST_INIT"):
+            self._bring_init(Path(given))
         reader, writer = os.pipe()
         with self.log_path.open("ab") as log, open(reader, "rb", buffering=0) as ready:
             self._process = subprocess.Popen(
@@ -284,6 +277,13 @@ class Instance:
             started = bool(readable) and ready.read(1) == b"1"
             assert started, f"it did not start:\n{self.tail()}"
         return self
+
+    def _bring_init(self, binary: Path) -> None:
+        """Have an init that was built for a test in place of the one in the image."""
+        image = docker("inspect", "--format", "{{.Id}}", INIT_IMAGE).removeprefix("sha256:")
+        place = self.state_dir / "init" / image[:16] / "init"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(binary, place)
 
     def terminate(self) -> None:
         """Ask it to end."""
