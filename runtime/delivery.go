@@ -31,7 +31,8 @@ type subscriber struct {
 	oldest       time.Time // came the first of the queue
 	dropped      int
 	droppedBytes int
-	urgent       bool     // nothing waits for more any longer
+	urgent       bool // nothing waits for more any longer
+	sending      bool
 	conn         net.Conn // what is in use, for end
 }
 
@@ -123,9 +124,15 @@ func (s *subscriber) next() [][]byte {
 		wait := s.wait(time.Now())
 		if wait == 0 {
 			defer s.of.mu.Unlock()
+			s.sending = true
 			return s.take()
 		}
+		delivered := s.sending && s.urgent
+		s.sending = false
 		s.of.mu.Unlock()
+		if delivered {
+			s.of.delivered()
+		}
 		if !s.rest(wait) {
 			return nil
 		}

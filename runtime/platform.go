@@ -206,6 +206,36 @@ func (s *supervisor) tellDemise(r *run) {
 	r.telemetry.hurry()
 }
 
+// At the end extensions get so much time to take what they have not been told yet, before they
+// get SHUTDOWN, after which many listen to nothing.
+const lastDelivery = 100 * time.Millisecond
+
+// heldBack says whether SHUTDOWN is to wait for that. The caller holds the lock.
+func (s *supervisor) heldBack(r *run, now time.Time) bool {
+	external := false
+	for _, e := range r.extensions {
+		external = external || e.id != "" && e.process.lives()
+	}
+	if r.heldUntil.IsZero() {
+		r.heldUntil = now.Add(lastDelivery)
+	}
+	if !external || until(r.heldUntil, now) == 0 || !r.telemetry.busy() {
+		return false
+	}
+	r.stepAt = r.heldUntil
+	return true
+}
+
+// goOn goes on with the end of a run that has been held back.
+func (s *supervisor) goOn(r *run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.stopping && !r.telling && !r.over && !r.runs() {
+		s.step(r, time.Now())
+		s.loop.ring()
+	}
+}
+
 // demise says what a run comes to its end of. The caller holds the lock.
 func (s *supervisor) demise(r *run) (status, errorType string) {
 	switch {

@@ -22,11 +22,11 @@ func observed(config *configureMeta) {
 }
 
 // subscribe has an extension subscribe to all there is, at an HTTP server of the test's.
-func (m *member) subscribe(l *listening, types string) (int, string) {
+func (m *member) subscribe(l *listening, types string, timeoutMs int) (int, string) {
 	m.Helper()
-	body := fmt.Sprintf(`{"schemaVersion":"2025-01-29","types":["%s"],"buffering":{"timeoutMs":25},
+	body := fmt.Sprintf(`{"schemaVersion":"2025-01-29","types":["%s"],"buffering":{"timeoutMs":%d},
 		"destination":{"protocol":"HTTP","URI":"http://sandbox.localdomain:%d"}}`,
-		strings.ReplaceAll(types, " ", `","`), l.port())
+		strings.ReplaceAll(types, " ", `","`), timeoutMs, l.port())
 	m.write(fmt.Sprintf("PUT %s HTTP/1.1\r\nHost: x\r\nLambda-Extension-Identifier: %s\r\nContent-Length: %d\r\n\r\n%s",
 		telemetryPath, m.id, len(body), body))
 	status, _, text := m.answer()
@@ -103,7 +103,7 @@ func TestAnInternalExtensionIsToldOfItsFunction(t *testing.T) {
 	p, l := newPeer(t, observed), listenHTTP(t)
 	p.start(1)
 	m := p.register("x", `["INVOKE"]`)
-	if status, body := m.subscribe(l, "platform function"); status != 200 || body != `"OK"` {
+	if status, body := m.subscribe(l, "platform function", 25); status != 200 || body != `"OK"` {
 		t.Fatal(status, body)
 	}
 	m.next()
@@ -153,7 +153,7 @@ func TestAnInternalExtensionIsToldOfItsFunction(t *testing.T) {
 			{"name":"extensionOverhead","start":"","durationMs":0}],`+traced+`}`)
 	}
 	late := &member{p.call(), m.id}
-	if status, body := late.subscribe(l, "function"); status != 403 || !strings.Contains(body, "SubscriptionClosed") {
+	if status, body := late.subscribe(l, "function", 25); status != 403 || !strings.Contains(body, "SubscriptionClosed") {
 		t.Fatal(status, body)
 	}
 }
@@ -168,12 +168,12 @@ func TestOnlyAnExtensionThatHasRegisteredSubscribes(t *testing.T) {
 		newUUID(): "Extension.UnknownExtensionIdentifier",
 	} {
 		m.id = id
-		if status, body := m.subscribe(l, "function"); status != 403 || !strings.Contains(body, want) {
+		if status, body := m.subscribe(l, "function", 25); status != 403 || !strings.Contains(body, want) {
 			t.Error(status, body)
 		}
 	}
 	m = p.register("x", `[]`)
-	if status, body := m.subscribe(l, "all"); status != 400 ||
+	if status, body := m.subscribe(l, "all", 25); status != 400 ||
 		body != `{"errorMessage":"type \"all\" is not supported","errorType":"ValidationError"}`+"\n" {
 		t.Error(status, body)
 	}
@@ -196,7 +196,7 @@ func observe(t *testing.T, phase string, command ...string) (*peer, *listening, 
 	l := listenHTTP(t)
 	p.send(kindStart, startMeta{1, phase}, nil)
 	m := p.register("a", `["INVOKE","SHUTDOWN"]`)
-	if status, body := m.subscribe(l, "platform function extension"); status != 200 {
+	if status, body := m.subscribe(l, "platform function extension", 25); status != 200 {
 		t.Fatal(status, body)
 	}
 	m.next()
@@ -287,5 +287,31 @@ func TestErrorTypesThatARuntimeMayReport(t *testing.T) {
 		if got := reportedType(sent, "x"); got != want {
 			t.Errorf("%q: %q", sent, got)
 		}
+	}
+}
+
+func TestWhatIsLeftIsDeliveredBeforeSHUTDOWN(t *testing.T) {
+	withExtensions(t, map[string]string{"a": idle})
+	p := newPeer(t, observed)
+	l := listenHTTP(t)
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	m := p.register("a", `["SHUTDOWN"]`)
+	if status, body := m.subscribe(l, "platform", never30s); status != 200 {
+		t.Fatal(status, body)
+	}
+	m.next()
+	p.call().get(next)
+	p.states(kindInitialized)
+	p.send(kindShutdown, nil, nil)
+	if event := m.event(); event["shutdownReason"] != "SPINDOWN" {
+		t.Fatal(event)
+	}
+	select {
+	case batch := <-l.batches:
+		if got := kinds(batch); !strings.HasSuffix(got, "initReport") {
+			t.Error(got)
+		}
+	default:
+		t.Error("SHUTDOWN came first")
 	}
 }
