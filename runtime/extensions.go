@@ -89,14 +89,14 @@ func (e *extension) wants(event string) bool {
 	return false
 }
 
-// awaits says whether the platform waits for it to ask for an event.
+// awaited says whether the platform waits for it to ask for an event.
 func (e *extension) awaited() bool {
 	return e.state == extensionStarted || e.state == extensionRegistered || e.state == extensionRunning
 }
 
-// attended says whether the run waits for an extension: to be initialized, or to be done
+// awaits says whether the run waits for an extension: to be initialized, or to be done
 // with the invocation. The caller holds the supervisor's lock.
-func (r *run) attended() bool {
+func (r *run) awaits() bool {
 	for _, e := range r.extensions {
 		if e.awaited() {
 			return true
@@ -108,7 +108,7 @@ func (r *run) attended() bool {
 // initOver says whether it is too late to register, or to subscribe to anything: the
 // runtime has asked for its first event, or the run is at its end. The caller holds the
 // supervisor's lock.
-func (r *run) initOver() bool { return r.state != started }
+func (r *run) initOver() bool { return r.stopping || r.state != started }
 
 type refusal struct {
 	status        int
@@ -239,7 +239,7 @@ func (s *supervisor) enrol(r *run, name string, events []string) (*extension, *r
 		e = &extension{name: name, state: extensionStarted}
 		r.extensions = append(r.extensions, e)
 	}
-	if r.stopping || !e.state.move(onRegister) {
+	if r.initOver() || !e.state.move(onRegister) {
 		return nil, e.refusal(onRegister, name)
 	}
 	e.id, e.events = newUUID(), append([]string{}, events...)
@@ -330,7 +330,7 @@ func (s *supervisor) tellInvoke(r *run, inv *invocation) {
 // was told of it have asked for the next. The caller holds the lock.
 func (r *run) finished() *invocation {
 	inv := r.followed
-	if !r.answered || r.state != ready || r.attended() {
+	if !r.answered || r.state != ready || r.stopping || r.awaits() {
 		return nil
 	}
 	r.followed = nil
@@ -378,7 +378,7 @@ func (s *supervisor) extensionError(c *client, req *request, event extensionEven
 // an event.
 func (s *supervisor) initialize(r *run) {
 	s.mu.Lock()
-	if r.initialized || r.state == started || r.stopping || r.attended() {
+	if r.initialized || r.state == started || r.stopping || r.awaits() {
 		s.mu.Unlock()
 		return
 	}

@@ -388,6 +388,37 @@ func TestAnErrorThatAnExtensionReportsEndsEverything(t *testing.T) {
 	}
 }
 
+// Answers an event without waiting to hear how that is taken, and ends.
+const hasty = `
+exec 3<>/dev/tcp/${AWS_LAMBDA_RUNTIME_API/://}
+printf 'GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n' >&3
+while IFS= read -r line <&3; line=${line%$'\r'}; [ -n "$line" ]; do
+  case $line in *Request-Id:*) id=${line##* };; esac
+done
+printf 'POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nContent-Length: 4\r\n\r\nlast' "$id" >&3
+exit 3`
+
+func TestTheAnswerOfARuntimeThatDiesCountsBesideExtensionsToo(t *testing.T) {
+	withExtensions(t, map[string]string{"a": idle})
+	p := newPeer(t, func(config *configureMeta) {
+		extended(config)
+		config.Command = []string{"bash", "-c", hasty}
+		config.ExternalShutdownMs = 50
+	})
+	for generation := 1; generation <= 10; generation++ {
+		p.send(kindStart, startMeta{generation, "init"}, nil)
+		p.register("a", `["SHUTDOWN"]`).next()
+		p.states(kindInitialized)
+		p.send(kindInvoke, eventOf("one"), nil)
+		if _, payload, _ := p.until(kindResult); string(payload) != "last" {
+			t.Errorf("%q", payload)
+		}
+		if meta, _, _ := p.until(kindExited); meta["requestId"] != nil || meta["description"] != "exit status 3" {
+			t.Error(meta)
+		}
+	}
+}
+
 // Says when it gets SIGTERM, and goes on.
 const stubborn = `trap 'echo term' TERM; echo up; while :; do sleep 0.01; done`
 

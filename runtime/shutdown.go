@@ -174,17 +174,17 @@ func (s *supervisor) stop(r *run, reason string) {
 	s.shutDown(r, reason)
 }
 
-// overrun ends a run whose processes hold too much memory: the runtime at once, extensions
-// in their time, unless that was not enough. The caller holds the lock.
+// overrun ends a run whose processes hold too much memory: the runtime first, so that
+// extensions have their time if that was enough. The caller holds the lock.
 func (s *supervisor) overrun(r *run) {
-	if len(r.extensions) == 0 || r.cause == "outOfMemory" || !r.runs() {
+	if len(r.extensions) == 0 || !r.runs() {
 		s.killRun("outOfMemory")
 		return
 	}
 	if r.cause == "" {
 		r.cause = "outOfMemory"
 	}
-	_ = syscall.Kill(-r.pid, syscall.SIGKILL)
+	_ = syscall.Kill(-r.pid, syscall.SIGKILL) // that it dies begins the shutdown phase
 }
 
 // runs says whether the runtime lives.
@@ -195,7 +195,10 @@ func (s *supervisor) shutDown(r *run, reason string) {
 	if r.stopping {
 		return
 	}
-	r.stopping, r.reason, r.state = true, reason, stopping
+	r.stopping, r.reason = true, reason
+	if r.runs() {
+		r.state = stopping // but what the dead have sent still counts
+	}
 	s.tellDemise(r)
 	var ms int64
 	external := false
@@ -237,7 +240,7 @@ func (s *supervisor) step(r *run, now time.Time) {
 		r.stepAt = time.Time{}
 		r.signal(syscall.SIGKILL)
 	case r.telling:
-		if !r.attendedTo() {
+		if !r.lives() {
 			r.signal(syscall.SIGKILL) // what they have left
 		}
 	case !r.runs():
@@ -270,14 +273,13 @@ func (s *supervisor) tellShutdown(r *run) {
 			e.process.signal(syscall.SIGKILL)
 		}
 	}
-	if !r.attendedTo() {
+	if !r.lives() {
 		r.signal(syscall.SIGKILL)
 	}
 }
 
-// attendedTo says whether there is anybody left whose end is waited for. The caller holds
-// the lock.
-func (r *run) attendedTo() bool {
+// lives says whether anything that was started is left. The caller holds the lock.
+func (r *run) lives() bool {
 	for _, e := range r.extensions {
 		if e.process.lives() {
 			return true

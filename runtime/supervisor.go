@@ -335,12 +335,12 @@ func (s *supervisor) invoke(inv *invocation) error {
 // advance gives the event to the runtime that waits for one, or sees that everything is
 // stopped when there is none. The caller holds the lock.
 func (s *supervisor) advance(r *run) {
-	if len(r.parked) == 0 || (r.state != ready && r.state != running) || r.over {
+	if len(r.parked) == 0 || (r.state != ready && r.state != running) || r.over || r.stopping {
 		return
 	}
 	now := time.Now()
 	if r.current == nil {
-		if s.config.Freeze && !r.frozen && !r.attended() {
+		if s.config.Freeze && !r.frozen && !r.awaits() {
 			r.freezeAt = now.Add(freezeAfter)
 			s.loop.ring()
 		}

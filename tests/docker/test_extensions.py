@@ -61,13 +61,15 @@ def say(*words):
 """
 
 HANDLER = """
-import signal, sys, time
+import os, signal, sys, time
 def stop(*_):
     print("SIGTERM", flush=True)
     sys.exit()
 signal.signal(signal.SIGTERM, stop)
 def handler(event, context):
     print("handling", event, flush=True)
+    if event == "who":
+        return os.getuid()
     if isinstance(event, dict):
         for name in event.get("make", ()):
             open(name, "w").close()
@@ -132,13 +134,13 @@ def test_extensions_get_every_event_until_their_environment_ends(
 ) -> None:
     python = PYTHON + (
         "id, _, body = register('SHUTDOWN')\n"
-        "say(body)\n"
+        "say(body)\nsay('user', os.getuid())\n"
         "for event in events(id):\n    say(event['shutdownReason'])\n    break\n"
     )
     function = extended(instance, deploy, {"watcher": bash(), "second": python})
     first = function.invoke(1)
     assert (first.document, first.error) == (1, None)
-    second = function.invoke(2)
+    second = function.invoke("who")
     function.configure(Description="retires its environments")
     function.await_log("extension: SPINDOWN")
     function.await_log('"shutdownReason":"SPINDOWN"')
@@ -148,6 +150,7 @@ def test_extensions_get_every_event_until_their_environment_ends(
         "'handler': 'handler.handler'}"
     )
     assert registered in log
+    assert f"extension: user {second.document}\n" in log, "it is the function's"
     assert "watcher registered with 0 too many" in log
     in_order(
         log,
@@ -243,6 +246,11 @@ def test_an_extension_is_told_that_the_function_was_too_slow_or_has_failed(
     died = function.invoke()
     assert died.document["errorType"] == "Runtime.ExitError"
     in_order(died.log, '"shutdownReason":"FAILURE"', "END", "Error Type: Runtime.ExitError")
+    function.configure(Timeout=20)
+    function.update("def handler(event, context):\n    return len(b'x' * 2**29)\n")
+    grew = function.invoke()
+    assert grew.document["errorType"] == "Runtime.OutOfMemory"
+    in_order(grew.log, '"shutdownReason":"FAILURE"', "END", "Error Type: Runtime.OutOfMemory")
 
 
 def test_an_extension_that_crashes_fails_the_invocation_and_the_next_starts_all_again(

@@ -57,6 +57,8 @@ OURS = {"f": {None, LATEST, "1", "prod"}, "tenants": {None, LATEST}}
 class EchoPool:
     """Leases environments that answer with the event."""
 
+    settling = None
+
     def lease(self, version: Version, timeout: float, tenant_id: str | None) -> EchoPool:
         return self
 
