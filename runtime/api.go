@@ -152,8 +152,8 @@ func (s *supervisor) conclude(r *run, meta resultMeta, payload []byte) {
 	r.state.move(onAnswered)
 	if len(r.parked) > 0 { // it asked for the next while it answered
 		r.state.move(onNext)
-		s.tellIdle(r)
 	}
+	s.tellIdle(r)
 	followed := r.followed != nil
 	s.mu.Unlock()
 	s.channel.send(kindResult, meta, payload)

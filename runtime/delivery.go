@@ -31,7 +31,8 @@ type subscriber struct {
 	oldest       time.Time // came the first of the queue
 	dropped      int
 	droppedBytes int
-	urgent       bool     // nothing waits for more any longer
+	urgent       bool // nothing waits for more any longer
+	sending      bool
 	conn         net.Conn // what is in use, for end
 }
 
@@ -123,9 +124,15 @@ func (s *subscriber) next() [][]byte {
 		wait := s.wait(time.Now())
 		if wait == 0 {
 			defer s.of.mu.Unlock()
+			s.sending = true
 			return s.take()
 		}
+		delivered := s.sending && s.urgent
+		s.sending = false
 		s.of.mu.Unlock()
+		if delivered {
+			s.of.delivered()
+		}
 		if !s.rest(wait) {
 			return nil
 		}
@@ -260,7 +267,8 @@ func post(conn net.Conn, sub subscription, body []byte) error {
 		"Content-Type: application/json\r\nContent-Length: %d\r\nSequence-Id: %s\r\n"+
 		"Connection: close\r\n\r\n",
 		sub.method, sub.target, sub.port, len(body), base64.StdEncoding.EncodeToString(sum[:]))
-	if _, err := conn.Write(append([]byte(head), body...)); err != nil {
+	whole := net.Buffers{[]byte(head), body}
+	if _, err := whole.WriteTo(conn); err != nil {
 		return err
 	}
 	answer := newStream(conn)

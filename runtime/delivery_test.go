@@ -49,6 +49,7 @@ func (l *listening) port() int { return l.Listener.Addr().(*net.TCPAddr).Port }
 
 func newTestTelemetry(t *testing.T, objects bool) *telemetry {
 	tel := newTelemetry(objects)
+	tel.delivered = func() {}
 	t.Cleanup(tel.end)
 	return tel
 }

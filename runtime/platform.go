@@ -86,10 +86,10 @@ func (s *supervisor) tellStart(r *run, inv *invocation) {
 // note keeps what the RESULT says. The caller holds the lock.
 func (s *supervisor) note(r *run, meta resultMeta, payload []byte) {
 	r.telemetry.endLines(functionStream)
-	if !r.telemetry.wants(platformStream) {
+	inv := r.current
+	if !r.telemetry.wants(platformStream) || !inv.account.idle.IsZero() {
 		return
 	}
-	inv := r.current
 	r.untold = inv
 	a := &inv.account
 	a.answered, a.produced, a.status = time.Now(), a.produced+int64(len(payload)), "success"
@@ -107,7 +107,11 @@ func (s *supervisor) note(r *run, meta resultMeta, payload []byte) {
 // tellIdle tells that the runtime is done, if it is: with nobody else to wait for, the
 // invocation is over. The caller holds the lock.
 func (s *supervisor) tellIdle(r *run) {
-	if r.untold != nil && r.state == ready {
+	switch {
+	case r.untold == nil:
+	case r.stopping:
+		s.tellReport(r)
+	case r.state == ready:
 		s.tellRuntimeDone(r)
 		if !r.untold.account.followed {
 			s.tellReport(r)
@@ -185,6 +189,7 @@ func (s *supervisor) tellReport(r *run) {
 // leave: of an initialization that did not succeed, of the invocation that ends with it. The
 // caller holds the lock.
 func (s *supervisor) tellDemise(r *run) {
+	defer r.telemetry.hurry()
 	status, errorType := s.demise(r)
 	r.telemetry.endLines(functionStream)
 	inv := r.current
@@ -193,17 +198,48 @@ func (s *supervisor) tellDemise(r *run) {
 	case !r.initialized:
 		s.tellInitRuntimeDone(r, status, errorType)
 		s.reportInit(r, since(r.started), status, errorType)
+	case r.state == responding || r.state == failing: // it has answered before it died
+		return
 	case inv != nil && !inv.delivered.IsZero() && r.telemetry.wants(platformStream):
 		a := &inv.account
 		a.answering, a.answered = time.Time{}, time.Now()
 		a.took, a.followed = since(inv.delivered), r.followed == inv
 		r.untold = inv
 	}
-	if r.untold != nil {
+	if r.untold != nil && r.reason != "SPINDOWN" {
 		r.untold.account.status, r.untold.account.errorType = status, errorType
 	}
 	s.tellReport(r)
-	r.telemetry.hurry()
+}
+
+// At the end extensions get so much time to take what they have not been told yet, before they
+// get SHUTDOWN, after which many listen to nothing.
+const lastDelivery = 100 * time.Millisecond
+
+// heldBack says whether SHUTDOWN is to wait for that. The caller holds the lock.
+func (s *supervisor) heldBack(r *run, now time.Time) bool {
+	external := false
+	for _, e := range r.extensions {
+		external = external || e.id != "" && e.process.lives()
+	}
+	if r.heldUntil.IsZero() {
+		r.heldUntil = now.Add(lastDelivery)
+	}
+	if !external || until(r.heldUntil, now) == 0 || !r.telemetry.busy() {
+		return false
+	}
+	r.stepAt = r.heldUntil
+	return true
+}
+
+// goOn goes on with the end of a run that has been held back.
+func (s *supervisor) goOn(r *run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.stopping && !r.telling && !r.over && !r.runs() {
+		s.step(r, time.Now())
+		s.loop.ring()
+	}
 }
 
 // demise says what a run comes to its end of. The caller holds the lock.

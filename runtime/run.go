@@ -38,6 +38,7 @@ type run struct {
 	initType  string      // of the error that the runtime has reported instead
 	initMs    float64     // of an initialization that the next report is to tell of
 	untold    *invocation // its report is still to come
+	heldUntil time.Time   // SHUTDOWN, so that telemetry comes before it
 
 	// When the loop is to do what; zero: not at all.
 	freezeAt time.Time
@@ -80,6 +81,7 @@ func (s *supervisor) start(meta startMeta) error {
 		phase:      meta.Phase,
 		delayed:    meta.Phase == "invoke",
 	}
+	r.telemetry.delivered = func() { s.goOn(r) }
 	s.tellInitStart(r)
 	var err error
 	if r.writer, err = s.listen(r); err != nil {

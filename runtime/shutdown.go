@@ -259,6 +259,9 @@ func (s *supervisor) step(r *run, now time.Time) {
 // tellShutdown gives the external extensions their last event; those that do not want it
 // end here. The caller holds the lock.
 func (s *supervisor) tellShutdown(r *run) {
+	if s.heldBack(r, time.Now()) {
+		return
+	}
 	r.telling, r.stepAt = true, r.killAt
 	event := marshal(shutdownEvent{"SHUTDOWN", r.reason, unixMs(r.killAt)})
 	for _, e := range r.extensions {

@@ -22,8 +22,9 @@ const (
 // A telemetry has the subscriptions of one run. Its lock is taken under the supervisor's,
 // never the other way round, and never while anything is sent.
 type telemetry struct {
-	objects bool   // lines that are JSON objects are told as such
-	wanted  uint32 // a streamSet; read without the lock
+	objects   bool   // lines that are JSON objects are told as such
+	wanted    uint32 // a streamSet; read without the lock
+	delivered func() // called, without the lock, once there is no hurry any more
 
 	mu          sync.Mutex
 	open        bool // the init phase: there may still be subscriptions
@@ -203,6 +204,18 @@ func (t *telemetry) signal() {
 	for _, s := range t.subscribers {
 		s.signal()
 	}
+}
+
+// busy says whether something is still to be delivered.
+func (t *telemetry) busy() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.subscribers {
+		if s.sending || len(s.queue) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // hurry has all that is queued, and all that still comes, leave at once.

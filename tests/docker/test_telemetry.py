@@ -230,7 +230,9 @@ def test_what_an_extension_does_not_take_is_dropped_and_told(
     events = kept(function, "platform.logsDropped")
     (dropped,) = of(events, "platform.logsDropped")
     assert wrong(dropped, SHAPES["platform.logsDropped"]) == []
-    assert (len(of(events, "function")), dropped["droppedRecords"]) == (2000, 3000)
+    taken = len(of(events, "function"))
+    assert taken + dropped["droppedRecords"] == 5000
+    assert taken in (2000, 3000)  # what is on its way has left its place to others
 
 
 def test_a_bash_extension_logs_telemetry(instance: Instance, deploy: Deploy) -> None:
