@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+USERS = "passwd"
+"""File in a container's private directory: its /etc/passwd, unless the image is the function's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -62,7 +65,10 @@ class ContainerEngine(Protocol):
         """Look up an image by name or id; ImageMissing when it is not there."""
 
     def start(self, name: str, spec: ContainerSpec, limits: ResourceLimits, channel: Path) -> str:
-        """Create and start a container whose init finds `control.sock` in `channel`; its id."""
+        """Create and start a container whose init finds `control.sock` in `channel`; its id.
+
+        `channel` is on this machine, and USERS is in it.
+        """
 
     def limit(self, container: str, limits: ResourceLimits) -> None:
         """Change the limits of a running container."""

@@ -23,7 +23,7 @@ import docker.errors
 import requests.exceptions
 from docker import APIClient
 
-from sandbox.engines.base import ContainerSpec, Image, ResourceLimits
+from sandbox.engines.base import USERS, ContainerSpec, Image, ResourceLimits
 from sandbox.errors import EngineError, EngineUnavailable, ImageMissing
 
 INSTANCE_LABEL = "dev.fnbox.instance"
@@ -130,6 +130,8 @@ class DockerEngine:
             mounts.append((spec.code, "/var/task", True))
         elif not spec.whole:
             tmpfs["/var/task"] = f"exec,nosuid,nodev,mode=755,size={_INLINE_CODE_MIB}m"
+        if not spec.whole:
+            mounts.append((channel / USERS, "/etc/passwd", True))
         if spec.layers is not None:
             mounts.append((spec.layers, "/opt", True))
         return {

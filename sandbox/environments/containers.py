@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sandbox.clock import Clock
-from sandbox.engines.base import ContainerEngine, ContainerSpec, ResourceLimits
+from sandbox.engines.base import USERS, ContainerEngine, ContainerSpec, ResourceLimits
 from sandbox.environments.channel import PROTOCOL, Channel, FrameKind
 from sandbox.environments.environment import ExecutionEnvironment
 from sandbox.environments.scheduler import Scheduler
@@ -28,6 +28,13 @@ from sandbox.errors import EngineError, EnvironmentFailed
 _LOGGER = logging.getLogger(__name__)
 _SOCKET = "control.sock"
 _RETRY_SECONDS = 2.0
+# Lambda's name of the user. Without one Node.js's AWS SDK ends with an error: it asks for
+# the home directory, which need not exist.
+_ACCOUNTS = """\
+root:x:0:0:root:/root:/sbin/nologin
+nobody:x:65534:65534:nobody:/:/sbin/nologin
+sbx_user1051:x:{uid}:{uid}::/home/sbx_user1051:/sbin/nologin
+"""
 
 
 class Containers:
@@ -81,6 +88,9 @@ class Containers:
         container = None
         try:
             with _listening(directory) as listener:
+                users = directory / USERS
+                users.write_text(_ACCOUNTS.format(uid=uid))
+                users.chmod(0o644)
                 container = self._engine.start(f"{name}-{identifier}", spec, limits, directory)
                 channel = self._greet(listener)
         except BaseException:
