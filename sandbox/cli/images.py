@@ -16,12 +16,13 @@ def images() -> None:
 
 @images.command("list")
 def list_images() -> None:
-    """List fnbox's images and whether each is current, as JSON."""
+    """List fnbox's images as JSON: state, bytes, and how many containers run each."""
     from sandbox.engines.images import DockerImages
-    from sandbox.setup import recipes
+    from sandbox.setup import recipes, used_images
 
-    root = recipes.sources()
-    found = {image.reference: image for image in DockerImages(Settings.load().docker_host).list()}
+    root, settings = recipes.sources(), Settings.load()
+    engine = DockerImages(settings.docker_host)
+    found = {image.reference: image for image in engine.list()}
     rows: list[dict[str, str | int]] = []
     for recipe in recipes.RECIPES.values():
         image = found.get(recipe.reference)
@@ -35,9 +36,15 @@ def list_images() -> None:
                 "image": recipe.reference,
                 "state": "current" if current else "outdated",
                 "bytes": image.size,
+                "containers": image.containers,
             }
         )
     click.echo(json.dumps(rows, indent=2))
+    if left := engine.left_behind(used_images.ids(settings.state_dir)):
+        click.echo(
+            f"{len(left)} images of earlier builds are left: `fnbox images prune` removes them",
+            err=True,
+        )
 
 
 @images.command()
@@ -59,9 +66,21 @@ def build(names: tuple[str, ...], verbose: bool) -> None:
 
 
 @images.command()
-def prune() -> None:
-    """Remove what earlier builds left behind."""
-    from sandbox.engines.images import DockerImages
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def prune(names: tuple[str, ...]) -> None:
+    """Remove what earlier builds left behind, and the images that are named.
 
-    freed = DockerImages(Settings.load().docker_host).prune()
-    click.echo(f"freed {freed / 2**20:.0f} MiB", err=True)
+    What functions or containers need stays: images that are named say so.
+    """
+    from sandbox.engines.images import DockerImages
+    from sandbox.setup import recipes, used_images
+
+    settings = Settings.load()
+    engine = DockerImages(settings.docker_host)
+    for name in names:
+        if name not in recipes.RECIPES:
+            raise click.UsageError(f"there is no image {name!r}: `fnbox images list` has them")
+        engine.remove(recipes.RECIPES[name].reference)
+    left = engine.left_behind(used_images.ids(settings.state_dir))
+    freed = engine.prune(left)
+    click.echo(f"freed {freed / 1e6:.0f} MB", err=True)

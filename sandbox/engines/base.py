@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+USERS = "passwd"
+"""File in a container's private directory: its /etc/passwd, unless the image is the function's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -68,7 +71,8 @@ class ContainerEngine(Protocol):
     def start(self, name: str, spec: ContainerSpec, limits: ResourceLimits, channel: Path) -> str:
         """Create and start a container whose init finds `control.sock` in `channel`; its id.
 
-        Raises OutcomeUnknown, too, when there may be a container of this name, or come to be.
+        `channel` is on this machine, and USERS is in it. Raises OutcomeUnknown, too, when there
+        may be a container of this name, or come to be.
         """
 
     def limit(self, container: str, limits: ResourceLimits) -> None:

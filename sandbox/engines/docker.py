@@ -30,7 +30,7 @@ import docker.errors
 import requests.exceptions
 from docker import APIClient
 
-from sandbox.engines.base import ContainerSpec, Image, ResourceLimits
+from sandbox.engines.base import USERS, ContainerSpec, Image, ResourceLimits
 from sandbox.engines.networks import Networks, name_servers
 from sandbox.engines.retries import Patience, persist
 from sandbox.errors import EngineError, EngineUnavailable, ImageMissing, OutcomeUnknown
@@ -207,6 +207,8 @@ class DockerEngine:
             mounts.append((spec.code, "/var/task", True))
         elif not spec.whole:
             tmpfs["/var/task"] = f"exec,nosuid,nodev,mode=755,size={_INLINE_CODE_MIB}m"
+        if not spec.whole:
+            mounts.append((channel / USERS, "/etc/passwd", True))
         if spec.layers is not None:
             mounts.append((spec.layers, "/opt", True))
         return {

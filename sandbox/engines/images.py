@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import json
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ FAMILY_LABEL = "dev.fnbox.image"
 _REGISTRY_SECONDS = 5.0
 _SILENT_SECONDS = 120.0
 """A pull of which the engine tells nothing for so long has failed."""
+_IN_USE = 409
 _NOT_FOR_US = (400, 401, 403, 404)
 """Statuses of a registry that has answered: it has no such image, or shows us none."""
 
@@ -44,6 +47,8 @@ class BuiltImage:
     """As labelled."""
     size: int
     """Bytes, with every layer."""
+    containers: int
+    """How many run it."""
 
 
 class DockerImages:
@@ -71,9 +76,16 @@ class DockerImages:
         """Every tagged image that we built, by reference."""
         with translated("images"):
             found = self._client.images(filters={"label": INPUTS_LABEL})
+            running = Counter(each["ImageID"] for each in self._client.containers(all=True))
         return sorted(
             (
-                BuiltImage(tag, image["Id"], image["Labels"][INPUTS_LABEL], image["Size"])
+                BuiltImage(
+                    tag,
+                    image["Id"],
+                    image["Labels"][INPUTS_LABEL],
+                    image["Size"],
+                    running[image["Id"]],
+                )
                 for image in found
                 for tag in image["RepoTags"] or ()
                 if tag != "<none>:<none>"
@@ -190,11 +202,33 @@ class DockerImages:
         with translated(f"image {reference}"):
             self._client.remove_image(reference)
 
-    def prune(self) -> int:
-        """Remove what builds left behind and no tag names any more; bytes that came free."""
+    def left_behind(self, keep: Collection[str] = ()) -> Sequence[str]:
+        """Ids of what builds left behind and no tag names any more, but for those to `keep`.
+
+        Images of users that stand on ours are among them: what functions run is to be kept.
+        """
+        with translated("images"):
+            found = self._client.images(filters={"dangling": True, "label": FAMILY_LABEL})
+        kept = set(keep)
+        return [
+            image["Id"]
+            for image in found
+            if kept.isdisjoint((image["Id"], *(image["RepoDigests"] or ())))
+        ]
+
+    def prune(self, images: Iterable[str]) -> int:
+        """Remove images, by id, unless a container or another image needs them; bytes that came
+        free."""
         with translated("pruning images"):
-            answer = self._client.prune_images(filters={"dangling": True, "label": [FAMILY_LABEL]})
-        return int(answer["SpaceReclaimed"])
+            before = int(self._client.df()["LayersSize"])
+            for image in images:
+                with suppress(docker.errors.NotFound):  # with one that stood on it
+                    try:
+                        self._client.remove_image(image)
+                    except docker.errors.APIError as error:
+                        if error.status_code != _IN_USE:
+                            raise
+            return before - int(self._client.df()["LayersSize"])
 
 
 def _follow(what: str, events: Iterable[dict[str, Any]], output: Callable[[str], None]) -> None:

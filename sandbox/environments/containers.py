@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sandbox.clock import Clock
-from sandbox.engines.base import ContainerEngine, ContainerSpec, ResourceLimits
+from sandbox.engines.base import USERS, ContainerEngine, ContainerSpec, ResourceLimits
 from sandbox.environments.channel import PROTOCOL, Channel, FrameKind
 from sandbox.environments.doors import Doors, bind
 from sandbox.environments.environment import ExecutionEnvironment
@@ -32,6 +32,13 @@ from sandbox.threads import in_background
 _LOGGER = logging.getLogger(__name__)
 _SOCKET = "control.sock"
 _RETRY_SECONDS = 2.0
+# Lambda's name of the user. Without one Node.js's AWS SDK ends with an error: it asks for
+# the home directory, which need not exist.
+_ACCOUNTS = """\
+root:x:0:0:root:/root:/sbin/nologin
+nobody:x:65534:65534:nobody:/:/sbin/nologin
+sbx_user1051:x:{uid}:{uid}::/home/sbx_user1051:/sbin/nologin
+"""
 
 
 class Containers:
@@ -92,6 +99,9 @@ class Containers:
         container = None
         try:
             with _listening(directory) as listener:
+                users = directory / USERS
+                users.write_text(_ACCOUNTS.format(uid=uid))
+                users.chmod(0o644)
                 if self._doors is not None:
                     self._doors.open(directory)
                 container = self._engine.start(full_name, spec, limits, directory)

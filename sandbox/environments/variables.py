@@ -127,7 +127,10 @@ def environment(
     }
     if endpoint:
         offered["AWS_ENDPOINT_URL"] = f"http://{endpoint}"
-    if version.package_type == "Zip":
+    if version.package_type == "Image":
+        # its user has no name there, and programs ask whose home it is
+        variables.setdefault("HOME", "/home/sbx_user1051")
+    else:
         # where what layers bring is looked for; an image's own loader may know better
         offered["LD_LIBRARY_PATH"] = _LIBRARIES
     kept = {name: variables[name] for name in _THE_IMAGES if name in variables}

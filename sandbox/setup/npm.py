@@ -12,6 +12,7 @@ import json
 import shutil
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sandbox.setup.commands import Run, run
 
 _REGISTRY = "https://registry.npmjs.org"
 _SECONDS = 60
+_AT_ONCE = 8
 
 
 def fetch(pins: Path, into: Path, image: str, architecture: str, *, run: Run = run) -> None:
@@ -27,16 +29,21 @@ def fetch(pins: Path, into: Path, image: str, architecture: str, *, run: Run = r
 
     A pin has `name`, `version`, `integrity` (SHA-512 in base64, as npm's own locks), and may
     have the one `image` or the one `architecture`, as Go names it, that it is for. An archive
-    is named by its package, without version and scope. StartupError when one cannot be had.
+    is named by its package, `scope+name` or `name`. StartupError when one cannot be had.
     """
     registry = _registry(run)
-    for pin in json.loads(pins.read_text()):
-        if {"image": image, "architecture": architecture, **pin}.items() >= {
-            ("image", image),
-            ("architecture", architecture),
-        }:
-            name = pin["name"].rpartition("/")[2]
-            (into / f"{name}.tgz").write_bytes(_archive(registry, pin))
+    here = {"image": image, "architecture": architecture}
+    wanted = [
+        pin for pin in json.loads(pins.read_text()) if {**here, **pin}.items() >= here.items()
+    ]
+
+    def get(pin: dict[str, Any]) -> None:
+        name = pin["name"].removeprefix("@").replace("/", "+")
+        (into / f"{name}.tgz").write_bytes(_archive(registry, pin))
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for done in [threads.submit(get, pin) for pin in wanted]:
+            done.result()
 
 
 def _registry(run: Run) -> str:
@@ -54,6 +61,8 @@ def _archive(registry: str, pin: dict[str, Any]) -> bytes:
             content: bytes = answer.read()
     except (urllib.error.URLError, TimeoutError) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         raise StartupError(
             f"{name} {version} cannot be had from npm's registry: {reason}"
         ) from error

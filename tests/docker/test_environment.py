@@ -165,6 +165,10 @@ def test_it_starts_in_its_folder_as_nobody_with_lambdas_limits(function: Functio
     uid, gid, groups = run(function, "id -u; id -g; id -G")
     assert uid == gid == groups
     assert int(uid) >= 100_000
+    assert run(function, "id -un; getent passwd sbx_user1051") == [
+        "sbx_user1051",
+        f"sbx_user1051:x:{uid}:{uid}::/home/sbx_user1051:/sbin/nologin",
+    ]
     assert run(function, "ls -d /dev/shm 2>/dev/null || echo none") == ["none"]
 
 

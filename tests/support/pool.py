@@ -46,7 +46,7 @@ class ScriptedLauncher:
     def spec(self, version: Version) -> ContainerSpec:
         return SPEC
 
-    def check(self, version: Version) -> None:
+    def provide(self, version: Version) -> None:
         """Every image is here."""
 
     def boot(

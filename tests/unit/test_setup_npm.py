@@ -66,7 +66,7 @@ def test_packages_come_from_the_registry_that_npm_is_set_to(tmp_path: Path, regi
     pins = [pin("client", "1.2.3", b"the client"), pin("@scope/store", "0.1.0", b"the store")]
     assert fetch(tmp_path, registry, pins) == {
         "client.tgz": b"the client",
-        "store.tgz": b"the store",
+        "scope+store.tgz": b"the store",
     }
 
 

@@ -80,6 +80,15 @@ def test_the_working_directory_is_the_one_that_it_is_told():
     assert told["environment"]["PWD"] == told["workingDirectory"] == "/app"
 
 
+def test_programs_in_a_container_image_know_a_home():
+    version = make_version(Runtime=None, PackageType="Image")
+    for own, home in ((), "/home/sbx_user1051"), (("HOME=/me",), "/me"):
+        image = replace(IMAGE, environment=own)
+        told = configuration(version, image, uid=1, log_group="group", log_stream="stream")
+        assert told["environment"]["HOME"] == home
+    assert "HOME" not in configured()["environment"]
+
+
 def test_an_image_knows_its_paths_better_than_the_platform():
     image = replace(IMAGE, environment=("PATH=/bin", "LD_LIBRARY_PATH=/lib"))
     version = make_version()
