@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from sandbox.errors import AccessDenied
 from sandbox.names import FunctionKey
+from tests.support.access import served
 from tests.support.api import Api, open_api, zip_bytes
 from tests.support.callers import (
     OTHER,
@@ -26,6 +31,7 @@ from tests.support.callers import (
     user,
 )
 
+AWS = str(Path(sys.executable).parent / "aws")
 FUNCTION = f"arn:aws:lambda:us-east-1:{OWN}:function:f"
 ROLE = f"arn:aws:iam::{OWN}:role/r"
 INVOKE = "lambda:InvokeFunction"
@@ -265,6 +271,33 @@ def test_an_address_is_a_condition(api: Api, owner: Any) -> None:
             caller.invoke(FunctionName="f")
         else:
             assert "no identity" in refusal(caller.invoke, FunctionName="f")
+
+
+def test_the_aws_cli_shows_what_is_denied(tmp_path: Path) -> None:
+    api = open_api(tmp_path, iam="enforce")
+    api.clock.advance(time.time() - api.clock.wall())
+    key, secret = user(api)
+    with served(api.app) as url:
+        done = subprocess.run(
+            [AWS, "--endpoint-url", url, "lambda", "invoke", "--function-name", FUNCTION, "-"],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": "/nonexistent",
+                "NO_PROXY": "*",
+                "AWS_ACCESS_KEY_ID": key,
+                "AWS_SECRET_ACCESS_KEY": secret,
+                "AWS_DEFAULT_REGION": "us-east-1",
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    api.close()
+    assert done.returncode != 0
+    assert done.stderr.strip() == (
+        "An error occurred (AccessDeniedException) when calling the Invoke operation: "
+        + told(INVOKE, FUNCTION, because("identity"))
+    )
 
 
 def test_a_changed_policy_holds_for_the_next_call(api: Api, owner: Any) -> None:
