@@ -196,7 +196,7 @@ class ControlPlane:
         self._companion = Companion(state_dir, clock, strict=strict) if settings.aws else None
         self._courier = Courier(
             outbox,
-            Targets(clients, self.service.enqueue).send,
+            Targets(clients, self.service.enqueue, authorization.check_delivery).send,
             clock,
             metrics,
             parallel=settings.event_parallel,

@@ -85,7 +85,7 @@ class InvokeService:
         self._sharing: Counter[tuple[str, str]] = Counter()
         """Calls of functions that reserve nothing, by account and region."""
         self._memory: Counter[str] = Counter()
-        """MiB of the functions that run, by account."""
+        """MiB of the functions that run, by account, where that is limited."""
         self._settled = threading.Condition()
         catalog.on_change(self._changed)
 
@@ -115,7 +115,7 @@ class InvokeService:
 
     def _run(self, invocation: Invocation) -> Outcome:
         version = self._active(invocation.reference, invocation.tenant_id)
-        shares = self._admit(invocation, version.memory_size)
+        shares, memory_mib = self._admit(invocation, version)
         try:
             invocation.trace.version = version.version
             invocation.trace.routed = self._traces.now()
@@ -131,7 +131,7 @@ class InvokeService:
                     release_settled(self._pool, environment)
             return outcome
         finally:
-            self._dismiss(invocation.reference.key, shares, version.memory_size)
+            self._dismiss(invocation.reference.key, shares, memory_mib)
 
     def stream(self, invocation: Invocation) -> ResponseStream:
         """Run an invocation, in the background; returns once its response begins, or ends.
@@ -228,18 +228,20 @@ class InvokeService:
             raise CallerError(_TENANT_MISSING if tenant_id is None else _TENANT_TOO_MANY)
         return version
 
-    def _admit(self, invocation: Invocation, memory_mib: int) -> bool:
-        """Count a call, within its account's memory and what its function has reserved; else
-        within what it has provisioned, or what nobody keeps of its account's concurrency, which
-        all other functions share: then True. Raises TooManyRequests, and RecursiveInvocation for
-        once too often in a chain."""
+    def _admit(self, invocation: Invocation, version: Version) -> tuple[bool, int]:
+        """Count a call, within what its function has reserved; else within what it has
+        provisioned, or what nobody keeps of its account's concurrency, which all other functions
+        share: then True. Also returns the memory that was counted. Raises TooManyRequests, and
+        RecursiveInvocation for once too often in a chain."""
         running, key = self._running, invocation.reference.key
         function = self._catalog.function(key)
         if runs_before(invocation.trace_id) >= RUNS and function.recursive_loop != "Allow":
             raise RecursiveInvocation(_RECURSIVE)
-        memory, most = self._memory, self._limits.memory_mib(key.account)
-        if most is not None and memory[key.account] + memory_mib > most:
-            raise TooManyRequests("ConcurrentInvocationLimitExceeded")
+        memory_mib, room = 0, self._limits.memory_mib(key.account)
+        if room is not None:
+            memory_mib = version.memory_size
+            if self._memory[key.account] + memory_mib > room:
+                raise TooManyRequests("ConcurrentInvocationLimitExceeded")
         reserved = function.reserved_concurrency
         shares = False
         if reserved is not None:
@@ -253,11 +255,13 @@ class InvokeService:
                 raise TooManyRequests("ConcurrentInvocationLimitExceeded")
             sharing[place] += 1
         running[key] += 1
-        memory[key.account] += memory_mib
-        return shares  # to the end, whatever is reserved meanwhile
+        if memory_mib:
+            self._memory[key.account] += memory_mib
+        return shares, memory_mib  # to the end, whatever is reserved meanwhile
 
     def _dismiss(self, key: FunctionKey, shares: bool, memory_mib: int) -> None:
-        self._memory[key.account] -= memory_mib
+        if memory_mib:
+            self._memory[key.account] -= memory_mib
         if shares:
             self._sharing[key[:2]] -= 1
         running = self._running

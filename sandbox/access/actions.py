@@ -281,6 +281,25 @@ _FURTHER: Mapping[str, tuple[Callable[[Members, Where, Ask], Iterator[Ask]], ...
 """What else some operations ask for."""
 
 
+_DELIVERIES = {
+    "sqs": "sqs:SendMessage",
+    "sns": "sns:Publish",
+    "lambda": "lambda:InvokeFunction",
+    "events": "events:PutEvents",
+    "s3": "s3:PutObject",
+}
+
+
+def delivery_ask(target: str, account: str) -> Ask:
+    """What the execution role of a function of an account has to be allowed, for `target`, an ARN,
+    to be told what became of an event."""
+    service, owner = (target.split(":") + [""] * 5)[2:5:2]
+    action = _DELIVERIES.get(service, f"{service}:-")
+    if service == "lambda":
+        return _of(action, function_of_arn(target))
+    return Ask(action, f"{target}/*" if service == "s3" else target, owner or account)
+
+
 # CloudWatch Logs
 
 TAGGING = frozenset(

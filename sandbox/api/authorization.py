@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sandbox.access.actions import LAMBDA, Where, asks
+from sandbox.access.actions import LAMBDA, Where, asks, delivery_ask
 from sandbox.access.audit import ALLOWED, DENIED, WOULD_BE_DENIED, Entry, Note, source_of
 from sandbox.access.authentication import Authentication
 from sandbox.access.decisions import (
@@ -27,6 +27,7 @@ from sandbox.access.decisions import (
 from sandbox.access.errors import AuthenticationError
 from sandbox.access.links import Links
 from sandbox.access.principals import Principal
+from sandbox.access.sessions import role_name
 from sandbox.api.context import RequestContext
 from sandbox.catalog import Catalog, Function
 from sandbox.clock import Clock
@@ -67,6 +68,7 @@ class Authorization:
     ) -> None:
         """`note` takes the entries of the audit log; None: there is none."""
         self._verifies = authentication.verifies
+        self._store = authentication.store
         self.enforces = authentication.mode == "enforce"
         self._catalog = catalog
         self._clock = clock
@@ -140,6 +142,23 @@ class Authorization:
                 break
         if first is not None:
             self._settle(context, first)
+
+    def check_delivery(self, key: FunctionKey, target: str, request_id: str) -> None:
+        """Raise AccessDenied unless a function's execution role may tell `target`, an ARN, what
+        became of its event."""
+        if self.idle:
+            return
+        function = self._catalog.find(key)
+        role = role_name(function.latest.configuration["Role"]) if function else "-"
+        policies = self._store.policies(key.account, "role", role)
+        arn = f"arn:aws:sts::{key.account}:assumed-role/{role}/{key.name}"
+        principal = Principal(key.account, arn, "role", None, policies)
+        ask = delivery_ask(target, key.account)
+        context = RequestContext(key.account, key.region, request_id, arn, "", {}, principal)
+        try:
+            self.require([ask], context)
+        finally:
+            self.note(context.environ, request_id, ask.action, 0)
 
     def remember(self, context: RequestContext, ask: Ask, decision: Decision) -> None:
         """Have noted what somebody else has decided."""
@@ -215,7 +234,7 @@ class Authorization:
             claimed = Principal("", ANYTHING, "anonymous", claimed_key(environ))
             asked = Asked(claimed, Ask(action, ANYTHING, ""), Decision(False, str(error)))
         principal, ask, decision = asked
-        refused = DENIED if isinstance(error, _REFUSALS) else WOULD_BE_DENIED
+        refused = DENIED if self.enforces or isinstance(error, _REFUSALS) else WOULD_BE_DENIED
         self._note(
             Entry(
                 self._clock.wall(),

@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from sandbox import lineage
 from sandbox.aws.clients import AwsClients, NoEndpoint
-from sandbox.errors import Conflict, FnboxError, StorageError
+from sandbox.errors import AccessDenied, Conflict, FnboxError, StorageError
 from sandbox.invocation import Invocation
-from sandbox.names import LATEST, function_of_arn
+from sandbox.names import LATEST, FunctionKey, function_of_arn
 from sandbox.queue.outbox import Delivery
 from sandbox.queue.records import DEAD_LETTER, ON_SUCCESS, Message
 
@@ -49,17 +49,33 @@ def read_arn(text: str) -> Arn:
     return Arn(service, region, account, resource)
 
 
+def _anything(function: FunctionKey, target: str, request_id: str) -> None:
+    """Nobody is asked."""
+
+
 class Targets:
     """Sends messages."""
 
-    def __init__(self, clients: AwsClients, enqueue: Callable[[Invocation], None]) -> None:
+    def __init__(
+        self,
+        clients: AwsClients,
+        enqueue: Callable[[Invocation], None],
+        check: Callable[[FunctionKey, str, str], None] = _anything,
+    ) -> None:
+        """`check(function, target, request id)` raises AccessDenied unless the function's role may
+        tell a target."""
         self._clients = clients
         self._enqueue = enqueue
+        self._check = check
 
     def send(self, delivery: Delivery) -> None:
         """Returns when the target has the message. Raises TargetDown, or Undeliverable."""
         message = delivery.message
         arn = read_arn(message.target)
+        try:
+            self._check(message.reference.key, message.target, message.request_id)
+        except AccessDenied as error:
+            raise Undeliverable(str(error)) from error
         if arn.service == "lambda":
             self._invoke(message)
             return

@@ -105,6 +105,7 @@ class Api:
     events: EventQueue
     outbox: Outbox
     authentication: Authentication
+    authorization: Authorization
     traces: Traces
     waiting: list[tuple[FunctionKey, str]] = field(default_factory=list)
     """Versions that wait for `settle`."""
@@ -269,7 +270,16 @@ def open_api(
         clients=clients or AwsClients({}),
         companion=companion,
     )
-    parts = (catalog, service, clock, events, outbox, authentication, traces)
+    parts = (
+        catalog,
+        service,
+        clock,
+        events,
+        outbox,
+        authentication,
+        services.authorization,
+        traces,
+    )
     return Api(create_app(services), *parts, waiting, images, provided, missing, noted)
 
 

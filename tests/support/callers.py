@@ -88,6 +88,7 @@ def client(api: Api, *keys: str, service: str = "lambda", region: str = REGION) 
             environ_overrides={"REMOTE_ADDR": "192.0.2.7"},
         )
         raw = _Raw(answer.get_data())
+        answer.close()
         return AWSResponse(request.url, answer.status_code, dict(answer.headers), raw)
 
     made.meta.events.register(f"before-send.{service}.*", send)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from sandbox.errors import AccessDenied
+from sandbox.names import FunctionKey
+from tests.support.access import served
 from tests.support.api import Api, open_api, zip_bytes
 from tests.support.callers import (
     OTHER,
@@ -24,6 +31,7 @@ from tests.support.callers import (
     user,
 )
 
+AWS = str(Path(sys.executable).parent / "aws")
 FUNCTION = f"arn:aws:lambda:us-east-1:{OWN}:function:f"
 ROLE = f"arn:aws:iam::{OWN}:role/r"
 INVOKE = "lambda:InvokeFunction"
@@ -265,6 +273,33 @@ def test_an_address_is_a_condition(api: Api, owner: Any) -> None:
             assert "no identity" in refusal(caller.invoke, FunctionName="f")
 
 
+def test_the_aws_cli_shows_what_is_denied(tmp_path: Path) -> None:
+    api = open_api(tmp_path, iam="enforce")
+    api.clock.advance(time.time() - api.clock.wall())
+    key, secret = user(api)
+    with served(api.app) as url:
+        done = subprocess.run(
+            [AWS, "--endpoint-url", url, "lambda", "invoke", "--function-name", FUNCTION, "-"],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": "/nonexistent",
+                "NO_PROXY": "*",
+                "AWS_ACCESS_KEY_ID": key,
+                "AWS_SECRET_ACCESS_KEY": secret,
+                "AWS_DEFAULT_REGION": "us-east-1",
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    api.close()
+    assert done.returncode != 0
+    assert done.stderr.strip() == (
+        "An error occurred (AccessDeniedException) when calling the Invoke operation: "
+        + told(INVOKE, FUNCTION, because("identity"))
+    )
+
+
 def test_a_changed_policy_holds_for_the_next_call(api: Api, owner: Any) -> None:
     ada = client(api, *user(api, allow(INVOKE)))
     ada.invoke(FunctionName="f")
@@ -342,3 +377,48 @@ def test_a_log_may_be_kept_where_nothing_is_asked(tmp_path: Path) -> None:
     entry = api.noted[-1]
     assert (entry.action, entry.decision, entry.reason) == (INVOKE, "allowed", "nothing is asked")
     api.close()
+
+
+QUEUE = f"arn:aws:sqs:us-east-1:{OWN}:q"
+
+
+@pytest.mark.parametrize(
+    ("target", "action", "resource"),
+    [
+        (QUEUE, "sqs:SendMessage", QUEUE),
+        (f"arn:aws:sns:us-east-1:{OWN}:t", "sns:Publish", f"arn:aws:sns:us-east-1:{OWN}:t"),
+        (f"{FUNCTION}:live", INVOKE, f"{FUNCTION}:live"),
+        ("arn:aws:s3:::b", "s3:PutObject", "arn:aws:s3:::b/*"),
+        (
+            f"arn:aws:events:us-east-1:{OWN}:event-bus/b",
+            "events:PutEvents",
+            f"arn:aws:events:us-east-1:{OWN}:event-bus/b",
+        ),
+    ],
+)
+def test_what_becomes_of_an_event_is_told_where_the_functions_role_may(
+    api: Api, owner: Any, target: str, action: str, resource: str
+) -> None:
+    def check() -> None:
+        key = FunctionKey(OWN, "us-east-1", "f")
+        api.authorization.check_delivery(key, target, "r")
+
+    with pytest.raises(AccessDenied) as caught:
+        check()
+    who = f"arn:aws:sts::{OWN}:assumed-role/r/f"
+    assert str(caught.value) == told(action, resource, because("identity", action), who)
+    assert api.noted[-1][6:10] == (action, resource, "denied", because("identity", action))
+    store(api).put_role(OWN, "r", {"Statement": [allow(action, resource)]})
+    check()
+
+
+def test_a_target_of_another_account_is_told_if_that_lets_it(api: Api, owner: Any) -> None:
+    store(api).put_role(OWN, "r", {"Statement": [allow("*")]})
+    key = FunctionKey(OWN, "us-east-1", "f")
+    for target in (QUEUE, FUNCTION):
+        with pytest.raises(AccessDenied, match="no resource-based policy"):
+            api.authorization.check_delivery(key, target.replace(OWN, OTHER), "r")
+    other = client(api, *root(api, OTHER))
+    create(other, api, Role=ROLE.replace(OWN, OTHER))
+    other.add_permission(FunctionName="f", StatementId="s", Action=INVOKE, Principal=OWN)
+    api.authorization.check_delivery(key, FUNCTION.replace(OWN, OTHER), "r")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from botocore.exceptions import ClientError
 
 from sandbox.access.others import Request, others_asked
+from tests.support.api import Api, open_api
+from tests.support.callers import allow, client, open_the_clock, user
 
 OWN, OTHER = "111111111111", "222222222222"
 QUEUE = f"arn:aws:sqs:us-east-1:{OWN}:q"
@@ -163,3 +169,68 @@ def test_what_is_another_accounts_is_said_to_be() -> None:
     )
     [ask] = others_asked(request, OWN, "us-east-1")
     assert ask.account == OTHER
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """One that offers other services, whose companion answers `{}` to whatever it is asked."""
+
+    companions: list[socket.socket] = []
+
+    def connect(seconds: float) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        companions.append(theirs)
+        theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        ours.settimeout(seconds)
+        return ours
+
+    made = open_api(tmp_path, iam="enforce", companion=connect)
+    open_the_clock(made, monkeypatch)
+    yield made
+    made.close()
+    for companion in companions:
+        companion.close()
+
+
+def refusal(call: Any, **members: Any) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**members)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def told(action: str, resource: str, kind: str = "identity") -> str:
+    return (
+        f"User: arn:aws:iam::{OWN}:user/ada is not authorized to perform: {action} on resource: "
+        f"{resource} because no {kind}-based policy allows the {action} action"
+    )
+
+
+def test_a_service_is_asked_for_whom_policies_let_and_refuses_in_its_own_form(api: Api) -> None:
+    lets = [allow("dynamodb:GetItem", TABLE), allow("sns:*"), allow("s3:GetObject", "*:::b/own/*")]
+    keys = user(api, *lets)
+    tables = client(api, *keys, service="dynamodb")
+    key = {"Key": {"k": {"S": "1"}}}
+    tables.get_item(TableName="t", **key)
+    assert refusal(tables.get_item, TableName="u", **key) == (
+        "AccessDeniedException",
+        told("dynamodb:GetItem", f"{TABLE[:-1]}u"),
+    )
+    topics = client(api, *keys, service="sns")
+    assert refusal(topics.publish, TopicArn=TOPIC.replace(OWN, OTHER), Message="m") == (
+        "AccessDenied",
+        told("sns:Publish", TOPIC.replace(OWN, OTHER), "resource"),
+    )
+    objects = client(api, *keys, service="s3")
+    objects.get_object(Bucket="b", Key="own/x")
+    assert refusal(objects.get_object, Bucket="b", Key="x") == (
+        "AccessDenied",
+        told("s3:GetObject", "arn:aws:s3:::b/x"),
+    )
+    assert [(entry.action, entry.decision, entry.status) for entry in api.noted] == [
+        ("dynamodb:GetItem", "allowed", 0),
+        ("dynamodb:GetItem", "denied", 400),
+        ("sns:Publish", "denied", 403),
+        ("s3:GetObject", "allowed", 0),
+        ("s3:GetObject", "denied", 403),
+    ]

@@ -23,10 +23,11 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from sandbox.access.authentication import INSIDE
+from sandbox.api.authorization import Authorization
 from sandbox.api.logs import logs_blueprint
 from sandbox.api.pages import ask_who_calls
 from sandbox.aws.clients import AwsClients
-from sandbox.catalog.database import Database
+from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
 from sandbox.logs import LogStore
 from sandbox.settings import Settings
@@ -315,13 +316,14 @@ def test_a_function_that_calls_a_url_is_its_role(urls: UrlApi) -> None:
 def logs(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Clients of CloudWatch Logs by their keys, and the app."""
     clock = now_of(FakeClock())
-    database = Database.at(tmp_path / "db")
+    catalog = Catalog.open(tmp_path / "state", clock=clock)
     store = LogStore(tmp_path / "logs", clock, 2**24)
     app = Flask(__name__)
     settings = Settings(iam="enforce")
-    authentication = make_authentication(database, clock, settings)
+    authentication = make_authentication(catalog.database, clock, settings)
     authentication.store.create_account("team", OTHER)
-    ask_who_calls(app, authentication, settings)
+    authorization = Authorization(authentication, catalog, clock, None)
+    ask_who_calls(app, authentication, authorization, settings)
     app.register_blueprint(logs_blueprint(store, settings))
     with served(app) as url:
         made: list[Any] = []
@@ -337,7 +339,7 @@ def logs(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         for one in made:
             one.close()
     store.close()
-    database.close()
+    catalog.close()
 
 
 def test_logs_are_of_the_account_of_the_key(logs: Any) -> None:
@@ -351,7 +353,7 @@ def test_logs_are_of_the_account_of_the_key(logs: Any) -> None:
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
-def test_a_function_s_log_is_there_for_its_accounts_root_user(logs: Any) -> None:
+def test_a_function_s_log_is_there_for_its_account_and_whom_that_lets(logs: Any) -> None:
     team = logs("team")
     team.create_log_group(logGroupName="/aws/lambda/f")
     team.create_log_stream(logGroupName="/aws/lambda/f", logStreamName="s")
@@ -372,7 +374,9 @@ def test_a_function_s_log_is_there_for_its_accounts_root_user(logs: Any) -> None
     own, other = logs.keys.create_key("team"), logs.keys.create_key("default")
     assert b"hello" in read(own).get_data()
     assert read(other, f"?account={OTHER}").get_data() == b""
-    assert read(logs.keys.create_key("team", "ada", POLICY)).status_code == 403
+    lets = POLICY["Statement"][0] | {"Action": "lambda:*"}
+    assert read(logs.keys.create_key("team", "ada", {"Statement": [lets]})).status_code == 403
+    assert b"hello" in read(logs.keys.create_key("team", "bob", POLICY)).get_data()
 
 
 def test_a_presigned_page_is_let_in_like_any_other(logs: Any) -> None:

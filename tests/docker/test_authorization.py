@@ -1,0 +1,105 @@
+"""What a function's role allows holds for its calls, and a team's function for other teams.
+
+Functions are on Docker's default bridge, and reach the control plane at the bridge's address.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from sandbox.settings import Settings
+from sandbox.setup.deploy import own_keys
+from tests.docker.test_access import fnbox
+from tests.docker.test_recursion import bridge_address
+from tests.support.access import client
+from tests.support.instance import Instance, Start
+
+OWN, TEAM = "000000000000", "111122223333"
+ROLE = f"arn:aws:iam::{OWN}:role/caller"
+
+CALLER = """
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+client = boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}))
+def attempt(name, **members):
+    try:
+        answer = client.invoke(FunctionName=name, **members)
+        return answer["StatusCode"], answer["Payload"].read().decode()
+    except ClientError as error:
+        return error.response["Error"]["Code"], error.response["Error"]["Message"]
+def handler(event, context):
+    return [attempt(name, InvocationType=kind) for name in event for kind in
+            ("RequestResponse", "DryRun")]
+"""
+ECHO = "def handler(event, context): return 'echo'"
+
+
+@pytest.fixture
+def instance(start: Start) -> Instance:
+    """One that enforces, whose client is its account's root user."""
+    made = start(iam="enforce", host="0.0.0.0", network="bridge")
+    keys = own_keys(Settings(state_dir=made.state_dir))
+    made.client.close()
+    made.client = client("lambda", made.url, Credentials(*keys.values()))
+    return made
+
+
+def team(instance: Instance) -> Any:
+    """A client of a user of another account."""
+    fnbox(instance, "accounts", "create", "team", "--number", TEAM)
+    policy = {"Statement": [{"Effect": "Allow", "Action": "lambda:*", "Resource": "*"}]}
+    words = ("keys", "create", "--account", "team", "--user", "ada", "--policy", "-", "--json")
+    key = json.loads(fnbox(instance, *words, given=policy))
+    credentials = Credentials(key["accessKeyId"], key["secretAccessKey"])
+    return client("lambda", instance.url, credentials)
+
+
+def test_a_role_that_may_call_one_function_calls_no_other(instance: Instance) -> None:
+    allowed, other = (instance.deploy(ECHO) for _ in range(2))
+    action = "lambda:InvokeFunction"
+    policy = {"Statement": [{"Effect": "Allow", "Action": action, "Resource": allowed.arn}]}
+    fnbox(instance, "roles", "put", "caller", "--policy", "-", given=policy)
+    endpoint = f"http://{bridge_address()}:{instance.port}"
+    caller = instance.deploy(
+        CALLER, Role=ROLE, Environment={"Variables": {"AWS_ENDPOINT_URL": endpoint}}
+    )
+    who = f"arn:aws:sts::{OWN}:assumed-role/caller/{caller.name}"
+    refused = [
+        "AccessDeniedException",
+        f"User: {who} is not authorized to perform: {action} on resource: {other.arn} because no "
+        f"identity-based policy allows the {action} action",
+    ]
+    answers = caller.invoke([allowed.name, other.name]).document
+    assert answers == [[200, '"echo"'], [204, ""], refused, refused]
+    noted = [
+        json.loads(line)
+        for line in (instance.state_dir / "audit.log").read_text().splitlines()
+        if json.loads(line)["principal"] == who
+    ]
+    assert [(line["decision"], line["status"]) for line in noted] == [
+        *(("allowed", 200), ("allowed", 204)),
+        *(("denied", 403), ("denied", 403)),
+    ]
+
+
+def test_another_team_calls_what_its_owner_lets_it_call(instance: Instance) -> None:
+    function = instance.deploy(ECHO)
+    caller = team(instance)
+    for name in (function.arn, f"{function.arn}-of-nobody"):
+        with pytest.raises(ClientError, match="no resource-based policy allows"):
+            caller.invoke(FunctionName=name)
+    assert caller.list_functions()["Functions"] == []
+    instance.client.add_permission(
+        FunctionName=function.name,
+        StatementId="team",
+        Action="lambda:InvokeFunction",
+        Principal=TEAM,
+    )
+    assert caller.invoke(FunctionName=function.arn)["Payload"].read() == b'"echo"'
+    caller.close()
