@@ -43,6 +43,7 @@ _LINKS_LIMIT = 4 * 2**20  # bytes of all targets together
 _LINK_HOPS = 40
 _NAME_LIMIT = 255
 _PATH_LIMIT = 3000  # leaves room for the directory that the tree is in
+_DEPTH_LIMIT = 128  # every directory's path is kept, and has as many parts
 _CENTRAL_SIGNATURE = b"PK\x01\x02"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
@@ -232,7 +233,9 @@ def _parts(name: str) -> tuple[str, ...]:
     if name.startswith("/") or "\0" in name or len(name.encode()) > _PATH_LIMIT:
         raise zipfile.BadZipFile("a name that cannot be")
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    if ".." in parts or any(len(part.encode()) > _NAME_LIMIT for part in parts):
+    if ".." in parts or len(parts) > _DEPTH_LIMIT:
+        raise zipfile.BadZipFile("a path that cannot be")
+    if any(len(part.encode()) > _NAME_LIMIT for part in parts):
         raise zipfile.BadZipFile("a name that cannot be")
     return parts
 

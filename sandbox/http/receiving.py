@@ -12,6 +12,7 @@ import socket
 import time
 
 import gevent
+from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import LimitRequestHeaders, ParseException
 
 HEAD_BYTES = 64 * 2**10
@@ -23,9 +24,10 @@ UNREAD_BYTES = 256 * 2**20
 """Of a body that nobody wanted: so much is received, since many clients hear an answer only once
 they have sent all; then the connection is closed."""
 
-_FIRST_BYTES = 256 * 2**10
+_UNREAD_IN_CHUNKS = 2**20
+"""Of one in chunks: each costs as much as thousands of bytes, and may hold a single one."""
+_FIRST_BYTES = 32 * 2**10
 _PIECE_BYTES = 64 * 2**10
-_READS_AT_ONCE = 4
 
 
 class Receiver:
@@ -46,6 +48,7 @@ class Receiver:
         """`held` was read already. It is given in the pieces that are asked for: of more than it
         needs gunicorn makes a copy for every chunk, and chunks may be of one byte."""
         self._held = held
+        self._reads = 0
         self._left: int | None = HEAD_BYTES
 
     def begin_body(self) -> None:
@@ -60,7 +63,9 @@ class Receiver:
 
     def recv(self, size: int) -> bytes:
         """As a socket's; raises LimitRequestHeaders within a head that is too long."""
-        self._give_way()
+        self._reads += 1
+        if self._reads > 1:
+            gevent.sleep(0)  # where there is always something to read nobody else would run
         if self._held:
             data, self._held = self._held[:size], self._held[size:]
         else:
@@ -74,7 +79,6 @@ class Receiver:
         return data
 
     def recv_into(self, view: memoryview) -> int:
-        self._give_way()
         self._before()
         count = self._client.recv_into(view)
         self._after(count)
@@ -84,11 +88,6 @@ class Receiver:
         """Whether the body that is waited for comes too slowly."""
         waited = self._waited + now - self._since
         return self._left is None and waited > BODY_SECONDS + self._received / BODY_RATE
-
-    def _give_way(self) -> None:
-        self._reads += 1
-        if self._reads % _READS_AT_ONCE == 0:
-            gevent.sleep(0)  # where there is always something to read nobody else would run
 
     def _before(self) -> None:
         self._since = time.monotonic()
@@ -157,7 +156,8 @@ class ParsedBody:
         """As Body's, for so many bytes at most."""
         if self._body.failed:  # type: ignore[attr-defined]
             return False
-        left = UNREAD_BYTES
+        chunked = isinstance(self._body.reader, ChunkedReader)  # type: ignore[attr-defined]
+        left = _UNREAD_IN_CHUNKS if chunked else UNREAD_BYTES
         try:
             while left > 0:
                 data = self.read(_PIECE_BYTES)

@@ -186,7 +186,7 @@ def test_memory_is_taken_for_what_has_come_and_not_for_what_was_promised() -> No
     assert len(read) == 1 + sum(min(size, 100_000) for size in offered[:29])
     come = 1
     for size in offered:
-        assert size <= max(come, 256 * 1024)
+        assert size <= max(come, 32 * 1024)
         come += min(size, 100_000)
 
 
