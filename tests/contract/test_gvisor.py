@@ -16,7 +16,7 @@ from tests.support.instance import docker
 
 pytestmark = pytest.mark.docker
 
-QUICK = {"a function that returns its event", "a timeout", "more memory than the function has"}
+QUICK = {"a function that returns its event", "more memory than the function has"}
 
 
 def cases(of: list[Any], quick: set[str]) -> list[Any]:
@@ -75,7 +75,7 @@ def test_under_gvisor_a_container_gives_what_lambda_gives_for(
     control_plane.catalog.delete_function(reference.key)
 
 
-@pytest.mark.parametrize("scenario", cases(test_streams.SCENARIOS, {"exit status 3"}))
+@pytest.mark.parametrize("scenario", cases(test_streams.SCENARIOS, set()))
 def test_under_gvisor_a_container_streams(
     control_plane: ControlPlane, scenario: test_streams.Scenario
 ) -> None:
