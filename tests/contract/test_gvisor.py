@@ -50,7 +50,7 @@ def patient(scenario: Any) -> Any:
 @pytest.fixture(scope="module")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     if "runsc" not in docker("info", "--format", "{{json .Runtimes}}"):
-        pytest.skip("the engine has no runsc: README, gVisor")
+        pytest.skip("the engine has no runsc: `make gvisor`")
     made = ControlPlane(
         Settings.load(
             state_dir=tmp_path_factory.mktemp("state"),

@@ -402,7 +402,7 @@ result = first
         "b'GET / HTTP/1.1\\r\\n' + b'X: y\\r\\n' * 100000 + b'\\r\\n'",
         "b'POST / HTTP/1.1\\r\\nContent-Length: 99999999999999999999\\r\\n\\r\\n'",
         "b'POST / HTTP/1.1\\r\\nContent-Length: -1\\r\\n\\r\\n'",
-        "b'\\0' * (1 << 20)",
+        "b'\\0' * (3 << 20)",
     ],
     ids=[
         "a header of 1 MiB",
