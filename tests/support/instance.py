@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import http.client
 import io
 import json
@@ -207,11 +208,14 @@ class Instance:
         self.functions: list[Function] = []
         self._environment = environment(state_dir=state_dir, port=self.port, **settings)
         self._process: subprocess.Popen[bytes] | None = None
-        self.client: Any = boto3.session.Session().client(
+        self.client: Any = self._client("test")
+
+    def _client(self, access_key: str) -> Any:
+        return boto3.session.Session().client(
             "lambda",
             endpoint_url=self.url,
             region_name="us-east-1",
-            aws_access_key_id="test",
+            aws_access_key_id=access_key,
             aws_secret_access_key="test",
             config=Config(
                 read_timeout=120,
@@ -221,6 +225,12 @@ class Instance:
                 retries={"total_max_attempts": 1},
             ),
         )
+
+    def of_account(self, account: str) -> Self:
+        """The same instance, as callers of another account see it; its client is to be closed."""
+        other = copy.copy(self)
+        other.client, other.functions = self._client(account), []
+        return other
 
     @property
     def url(self) -> str:

@@ -190,7 +190,7 @@ def load(engine: FaultyEngine, start: Start, seed: int, calls: int) -> None:
 def test_of_cold_and_warm_calls_99_in_100_succeed_though_30_do_not_reach_the_engine(
     engine: FaultyEngine, start: Start, seed: int
 ) -> None:
-    load(engine, start, seed, 60)
+    load(engine, start, seed, 40)
 
 
 @pytest.mark.thorough
