@@ -9,9 +9,12 @@ next is taken when one of them has ended.
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +23,10 @@ ENDPOINT = "127.0.0.1:4566"
 """Where a function finds fnbox, inside its container."""
 CONNECTIONS = 32
 """That one environment may have at once."""
+
+_CLOSED = (errno.EINVAL, errno.EBADF)
+_REST_SECONDS = 1.0
+_LOGGER = logging.getLogger(__name__)
 
 Answer = Callable[[socket.socket, str], None]
 """Serves one connection of the environment with that id, to its end, and closes it."""
@@ -79,10 +86,9 @@ class Doors:
         with listener:
             while True:
                 free.acquire()
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return  # closed
+                connection = _accept(listener)
+                if connection is None:
+                    return
                 threading.Thread(
                     target=self._serve,
                     args=(connection, environment, free),
@@ -100,3 +106,16 @@ class Doors:
         finally:
             connection.close()
             free.release()
+
+
+def _accept(listener: socket.socket) -> socket.socket | None:
+    """The next connection; None once the door is closed."""
+    while True:
+        try:
+            return listener.accept()[0]
+        except OSError as error:
+            if error.errno in _CLOSED:
+                return None
+            # No descriptor is left, mostly; nothing tells when there is one again.
+            _LOGGER.warning("a function's connection was not taken: %s", error)
+            time.sleep(_REST_SECONDS)

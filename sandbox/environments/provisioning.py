@@ -18,7 +18,8 @@ from sandbox.environments.provisioned import Provided
 from sandbox.errors import NotFound
 from sandbox.names import FunctionKey
 
-_Applied = tuple[Mapping[str, ProvisionedConcurrency], Mapping[str, int]]
+_Applied = tuple[Mapping[str, ProvisionedConcurrency], Mapping[tuple[str, str], int]]
+"""The second by version and its revision, which another network changes."""
 
 
 class Provisioning:
@@ -59,10 +60,11 @@ class Provisioning:
                 for version, count in provisioned.targets(function).items()
                 if function.versions[version].state != "Pending"
             }
-            wanted = (function.provisioned, targets)
+            versions = function.versions
+            by_revision = {(name, versions[name].revision): targets[name] for name in targets}
+            wanted = (function.provisioned, by_revision)
             if wanted != self._applied.get(key):
                 self._applied[key] = wanted
-                versions = function.versions
                 self._pool.provision(
                     key, [(versions[name], count) for name, count in targets.items()]
                 )

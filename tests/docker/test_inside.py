@@ -50,6 +50,15 @@ def handler(event, context):
     return found
 """
 
+SERVICES = """
+import boto3
+client = boto3.client("s3")
+def handler(event, context):
+    client.create_bucket(Bucket="own")
+    client.put_object(Bucket="own", Key="key", Body=b"what was put")
+    return client.get_object(Bucket="own", Key="key")["Body"].read().decode()
+"""
+
 MANY = """
 import http.client, os, socket, threading
 HOST = ("127.0.0.1", 4566)
@@ -119,3 +128,8 @@ def refuses(instance: Instance) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+def test_the_other_services_are_there_too(start: Start) -> None:
+    function = start(aws=True, spares=0).deploy(SERVICES)
+    assert function.invoke().document == "what was put"

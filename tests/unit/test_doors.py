@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -84,6 +85,26 @@ def test_a_closed_door_takes_nobody_and_leaves_no_thread(doors: Doors, directory
     with pytest.raises(ConnectionRefusedError):
         knock(directory)
     doors.close(directory)
+
+
+def test_a_door_outlives_a_time_without_descriptors(
+    doors: Doors, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    accept = socket.socket.accept
+
+    def failing(listener: socket.socket) -> object:
+        if not rests:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listener)
+
+    monkeypatch.setattr("sandbox.environments.doors.time.sleep", rests.append)
+    monkeypatch.setattr(socket.socket, "accept", failing)
+    doors.answer_by(lambda connection, _: connection.sendall(b"here"))
+    doors.open(directory)
+    with knock(directory) as client:
+        assert client.recv(100) == b"here"
+    assert len(rests) == 1
 
 
 def test_a_call_that_is_being_answered_outlives_its_door(doors: Doors, directory: Path) -> None:

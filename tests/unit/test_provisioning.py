@@ -16,7 +16,7 @@ from sandbox.environments.lifecycle import State, StopReason
 from sandbox.environments.provisioned import INIT_FAILURE, NO_ROOM, Provided
 from sandbox.environments.provisioning import Provisioning
 from sandbox.errors import EngineUnavailable
-from sandbox.names import LATEST
+from sandbox.names import LATEST, FunctionReference
 from tests.support.functions import KEY, make_invocation, make_version, until
 from tests.support.pool import SOON, Rig, waiting
 from tests.support.scripted_init import exited, nothing
@@ -375,6 +375,18 @@ def test_a_version_that_is_pending_is_provisioned_once_it_is_active(
     assert provisioning.provided(catalog.function(KEY), "4") == Provided(0, None)
     catalog.activate(KEY, "4")
     until(lambda: provisioning.provided(catalog.function(KEY), "4") == Provided(1, None))
+
+
+def test_another_network_is_one_for_what_is_provisioned_too(
+    catalog: Catalog, rig: Rig, provisioning: Provisioning
+) -> None:
+    put(catalog, "1", 2)
+    until(lambda: by_version(rig, catalog) == [2, 0, 0])
+    before = set(rig.launcher.booted)
+    catalog.tag(FunctionReference(KEY, None), {"fnbox:network": "internet"})
+    until(lambda: by_version(rig, catalog) == [2, 0, 0])
+    assert provisioning.provided(catalog.function(KEY), "1") == Provided(2, None)
+    until(lambda: before <= set(rig.launcher.removed))
 
 
 def test_what_was_provisioned_is_restored_after_a_restart(tmp_path: Path, rig: Rig) -> None:
