@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func (c *caller) ask(method, path, authorization string) (int, http.Header, string) {
+func (c *caller) askMetadata(method, path, authorization string) (int, http.Header, string) {
 	c.Helper()
 	request, _ := http.NewRequest(method, "http://"+c.api+path, nil)
 	if authorization != "" {
@@ -31,18 +31,18 @@ func TestMetadataIsForWhoeverHasTheToken(t *testing.T) {
 	})
 	p.start(1)
 	c := p.call()
-	status, header, body := c.ask("GET", metadataPath, "Bearer secret")
+	status, header, body := c.askMetadata("GET", metadataPath, "Bearer secret")
 	if status != 200 || body != `{"AvailabilityZoneID":"apse2-az1"}` ||
 		header.Get("Cache-Control") != "private, max-age=43200, immutable" ||
 		header.Get("Content-Type") != jsonType {
 		t.Errorf("%d %v %s", status, header, body)
 	}
 	for _, wrong := range []string{"", "Bearer ", "Bearer other", "secret"} {
-		if status, _, _ = c.ask("GET", metadataPath, wrong); status != 401 {
+		if status, _, _ = c.askMetadata("GET", metadataPath, wrong); status != 401 {
 			t.Errorf("%q: %d", wrong, status)
 		}
 	}
-	if status, _, _ = c.ask("POST", metadataPath, "Bearer secret"); status != 405 {
+	if status, _, _ = c.askMetadata("POST", metadataPath, "Bearer secret"); status != 405 {
 		t.Errorf("POST: %d", status)
 	}
 }
@@ -50,7 +50,7 @@ func TestMetadataIsForWhoeverHasTheToken(t *testing.T) {
 func TestWithoutATokenThereIsNoMetadata(t *testing.T) {
 	p := newPeer(t, nil)
 	p.start(1)
-	if status, _, _ := p.call().ask("GET", metadataPath, "Bearer "); status != 401 {
+	if status, _, _ := p.call().askMetadata("GET", metadataPath, "Bearer "); status != 401 {
 		t.Error(status)
 	}
 }
@@ -70,13 +70,13 @@ func TestARestoreIsOverAtOnceAndWhatFailsInItIsToldAsInitialization(t *testing.T
 	p := newPeer(t, nil)
 	p.start(1)
 	c := p.call()
-	if status, _, body := c.ask("GET", restoreNextPath, ""); status != 200 || body != "" {
+	if status, _, body := c.askMetadata("GET", restoreNextPath, ""); status != 200 || body != "" {
 		t.Errorf("%d %s", status, body)
 	}
-	if status, _, _ := c.ask("POST", restoreNextPath, ""); status != 405 {
+	if status, _, _ := c.askMetadata("POST", restoreNextPath, ""); status != 405 {
 		t.Error(status)
 	}
-	if status, _, body := c.ask("POST", restoreErrorPath, ""); status != 202 || body != string(accepted) {
+	if status, _, body := c.askMetadata("POST", restoreErrorPath, ""); status != 202 || body != string(accepted) {
 		t.Errorf("%d %s", status, body)
 	}
 	p.until(kindInitError)

@@ -97,10 +97,8 @@ def logs_blueprint(store: LogStore, settings: Settings) -> Blueprint:
         operation = target.removeprefix(TARGET)
         try:
             body = read_plain(request.environ, operation, REQUEST_BYTES)
-        except RequestTooLarge as error:
-            status, answer = 413, _error(error)
         except CallerError as error:
-            status, answer = 400, _error(error)
+            status, answer = 413 if isinstance(error, RequestTooLarge) else 400, _error(error)
         else:
             status, answer = api(operation, body, context.account, context.region)
         return Response(

@@ -10,6 +10,7 @@ wants the administrator's token, which `Authorization: Bearer …` carries.
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,9 @@ def ask_who_calls(
         """Raises AuthenticationError."""
         request.max_content_length = BODY_BYTES
         context = read_context(request.environ, "", settings)
-        return verified(authentication, context, request.get_data(), service)
+        body = request.get_data()
+        request.environ["wsgi.input"] = io.BytesIO(body)  # whoever answers reads it for itself
+        return verified(authentication, context, body, service)
 
     def of_logs() -> Response | None:
         operation = request.headers.get("X-Amz-Target", "").removeprefix(TARGET)

@@ -31,7 +31,7 @@ from sandbox.environments.endings import (
     posted_failure,
     undelivered,
 )
-from sandbox.environments.lifecycle import Event, State, StopReason, after
+from sandbox.environments.lifecycle import Event, State, StopReason, after, init_seconds
 from sandbox.environments.log import EnvironmentLog, LogWriter
 from sandbox.environments.scheduler import Alarm, Scheduler
 from sandbox.errors import EnvironmentFailed
@@ -58,12 +58,6 @@ _LATE = Frame(FrameKind.HELLO)
 """Among the reports: a deadline has passed."""
 _FRAME_COST = 32 * 2**10
 """A LOG frame, of 100 short records perhaps, costs as much as that many bytes of output."""
-
-
-def init_seconds(initialization: str, timeout: float) -> float:
-    """How long an environment may take to initialize before an invocation: on demand 10 s, else
-    as long as an invocation of its function may, within bounds."""
-    return 10.0 if initialization == ON_DEMAND else min(max(130.0, timeout), 900.0)
 
 
 class ExecutionEnvironment:

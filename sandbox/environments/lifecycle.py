@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from sandbox.logs.formats import ON_DEMAND
+
 
 class State(Enum):
     __hash__ = object.__hash__  # Enum's is written in Python, and each call looks in the table
@@ -92,3 +94,9 @@ def after(state: State, event: Event) -> State:
         return TRANSITIONS[state, event]
     except KeyError:
         raise IllegalTransition(f"{event.name} while {state.name}") from None
+
+
+def init_seconds(initialization: str, timeout: float) -> float:
+    """How long an environment may take to initialize before an invocation: on demand 10 s, else
+    as long as an invocation of its function may, within bounds."""
+    return 10.0 if initialization == ON_DEMAND else min(max(130.0, timeout), 900.0)

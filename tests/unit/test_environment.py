@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from sandbox.environments.channel import Frame, FrameKind
-from sandbox.environments.environment import ExecutionEnvironment, init_seconds
+from sandbox.environments.environment import ExecutionEnvironment
+from sandbox.environments.lifecycle import init_seconds
 from sandbox.errors import EnvironmentFailed
 from sandbox.logs.formats import ON_DEMAND, PROVISIONED
 from tests.support.functions import KeptLog, make_invocation, make_version, until
