@@ -227,6 +227,22 @@ def test_a_body_that_was_signed_cannot_be_left_out(api: Api, companion: Companio
     assert companion.head == {}
 
 
+def test_a_body_does_not_join_a_request_that_was_signed_without_one(
+    api: Api, companion: Companion
+) -> None:
+    request = AWSRequest("PUT", "http://lambda.test/bucket/key")
+    environ = environ_of(sign(request, key_of(api), service="s3", signer=botocore.auth.SigV4Auth))
+    assert "HTTP_X_AMZ_CONTENT_SHA256" not in environ
+    overrides = {name: value for name, value in environ.items() if isinstance(value, str)}
+    overrides["CONTENT_LENGTH"] = "4"
+    with api.client.open(
+        "/bucket/key", method="PUT", data=b"body", environ_overrides=overrides
+    ) as answer:
+        assert b"<Code>XAmzContentSHA256Mismatch</Code>" in answer.get_data()
+    assert companion.ended.wait(10)
+    assert companion.body == b""
+
+
 @pytest.mark.parametrize("payload", ["UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"])
 def test_a_body_that_nobody_signed_passes(api: Api, companion: Companion, payload: str) -> None:
     assert put(api, key_of(api), payload, b"anything").status_code == 200
