@@ -31,6 +31,7 @@ from sandbox.access.errors import (
     MissingAuthenticationToken,
     SignatureDoesNotMatch,
     SignatureNotOfNow,
+    UnsupportedSignature,
 )
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -43,6 +44,7 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 STREAMED = "STREAMING-"
 """How the hash of a body begins whose pieces are signed by themselves, or not at all."""
 
+_VERSION_2 = "AWS "
 _UNRESERVED = "-_.~"
 _ISO = "%Y%m%dT%H%M%SZ"
 # What no signature needs to name: it is part of what is signed by other ways.
@@ -83,11 +85,15 @@ def is_signed(environ: Environ) -> bool:
 def read(environ: Environ) -> Signed:
     """What a request says. Raises MissingAuthenticationToken, IncompleteSignature."""
     header: str = environ.get("HTTP_AUTHORIZATION", "")
+    if header.startswith(_VERSION_2):
+        raise UnsupportedSignature
     if header:
         return _of_header(environ, header)
     query = environ.get("QUERY_STRING", "")
     if "X-Amz-Algorithm=" in query or "X-Amz-Signature=" in query:
         return _of_query(environ, query)
+    if "AWSAccessKeyId=" in query and "Signature=" in query:
+        raise UnsupportedSignature
     raise MissingAuthenticationToken
 
 

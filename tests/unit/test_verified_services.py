@@ -200,6 +200,20 @@ def put(api: Api, keys: Credentials, payload: str, body: bytes, **change: str) -
         return answer
 
 
+@pytest.mark.parametrize(
+    ("query", "header"),
+    [("?AWSAccessKeyId=k&Signature=s&Expires=1", ""), ("", "AWS k:c2lnbmF0dXJl")],
+)
+def test_version_2_of_the_signature_is_refused_with_what_to_use(
+    api: Api, query: str, header: str
+) -> None:
+    headers = {"Authorization": header} if header else {}
+    answer = api.client.get(f"/bucket/key{query}", headers=headers)
+    assert answer.status_code == 400
+    assert b"<Code>InvalidRequest</Code><Message>The authorization mechanism" in answer.get_data()
+    assert b"Please use AWS4-HMAC-SHA256." in answer.get_data()
+
+
 SIZES = (1, 65_535, 65_536, 65_537, 200_000)
 
 
