@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from flask import Flask
-from werkzeug.test import TestResponse
+from werkzeug.test import TestResponse, run_wsgi_app
 
 from sandbox.access.authentication import INSIDE
 from sandbox.api.logs import logs_blueprint
@@ -233,6 +234,35 @@ def test_a_body_that_was_signed_arrives_whole(api: Api, companion: Companion, si
     body = b"x" * size
     assert put(api, key_of(api), hashlib.sha256(body).hexdigest(), body).status_code == 200
     assert companion.body == body
+
+
+@pytest.mark.parametrize(("sent", "status"), [(b"x" * 70_000, "200"), (b"x" * 69_999, "400")])
+def test_a_body_in_chunks_is_checked_on_its_way(tmp_path: Path, sent: bytes, status: str) -> None:
+    got: list[bytes] = []
+
+    def connect(seconds: float) -> socket.socket:
+        ours, theirs = socket.socketpair()
+
+        def serve() -> None:
+            with theirs:
+                while not got or not got[-1].endswith(b"0\r\n\r\n"):
+                    got.append(theirs.recv(2**20))
+                    if not got[-1]:
+                        return
+                theirs.sendall(OK % (2, b"ok"))
+
+        threading.Thread(target=serve, daemon=True).start()
+        return ours
+
+    api = open_api(tmp_path, iam="enforce", companion=connect)
+    now_of(api.clock)
+    request = AWSRequest("PUT", "http://lambda.test/bucket/key", data=b"x" * 70_000)
+    environ = environ_of(sign(request, key_of(api, "default"), service="s3"))
+    environ |= {"wsgi.input": io.BytesIO(sent), "wsgi.input_terminated": True}
+    environ |= {"CONTENT_LENGTH": "", "wsgi.url_scheme": "http", "PATH_INFO": "/bucket/key"}
+    body, found, _ = run_wsgi_app(api.app, environ, buffered=True)
+    assert found.startswith(status), b"".join(body)
+    api.close()
 
 
 def test_a_body_that_was_signed_cannot_be_left_out(api: Api, companion: Companion) -> None:
