@@ -47,8 +47,10 @@ STREAMED = "STREAMING-"
 _VERSION_2 = "AWS "
 _UNRESERVED = "-_.~"
 _ISO = "%Y%m%dT%H%M%SZ"
-# What no signature needs to name: it is part of what is signed by other ways.
-_BOUND = frozenset({"x-amz-date", "x-amz-content-sha256", "x-amz-security-token"})
+# What no signature needs to name: it is part of what is signed by other ways, or says nothing.
+_BOUND = frozenset(
+    {"x-amz-date", "x-amz-content-sha256", "x-amz-security-token", "x-amz-user-agent"}
+)
 _REGION = re.compile(r"[a-z]{2,4}-[a-z0-9-]{1,28}[0-9]")
 _PRESIGNED = ("Algorithm", "Credential", "Signature", "Date", "SignedHeaders", "Expires")
 
