@@ -79,11 +79,6 @@ class Signed(NamedTuple):
     """The body's hash, or what stands for it, if the request names one."""
 
 
-def is_signed(environ: Environ) -> bool:
-    """Whether a request tries to be signed."""
-    return bool(environ.get("HTTP_AUTHORIZATION")) or "X-Amz-" in environ.get("QUERY_STRING", "")
-
-
 def read(environ: Environ) -> Signed:
     """What a request says. Raises MissingAuthenticationToken, IncompleteSignature."""
     header: str = environ.get("HTTP_AUTHORIZATION", "")
