@@ -80,7 +80,7 @@ class Settings:
         "where functions, queued events, logs and sockets are kept; by default "
         "`/var/lib/fnbox` for root, else `~/.local/state/fnbox`",
     )
-    account: str = _setting("000000000000", "account of callers whose access key is not 12 digits")
+    account: str = _setting("000000000000", "account of callers whose access key names none")
     region: str = _setting("us-east-1", "region of callers whose request names none")
     iam: str = _setting(
         "off",

@@ -69,9 +69,9 @@ def _by_arn(member: str) -> Find:
 
     def find(action: str, members: Members, where: Where) -> Ask:
         arn: str = members[member]
+        if ":function:" in arn and "/" not in arn:  # read as the operations read it
+            return _of(action, parse_reference(arn, None, **where._asdict()))
         parts = arn.split(":", 6)
-        if parts[2:3] == ["lambda"] and parts[5:6] == ["function"] and "/" not in arn:
-            return _of(action, function_of_arn(arn))
         return Ask(action, arn, parts[4] if len(parts) > 4 and parts[4] else where.account)
 
     return find

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -37,6 +37,8 @@ _BEARER = "Bearer "
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 Environ = Mapping[str, Any]
+Hashed = Callable[[sigv4.Signed], str]
+"""The hash of a body, in hexadecimal or as S3 says it."""
 
 
 class Authentication:
@@ -108,7 +110,7 @@ class Authentication:
             raise error
         return replace(believed(account), failure=error)
 
-    def _verified(self, environ: Environ, service: str, hashed: Any) -> Principal:
+    def _verified(self, environ: Environ, service: str, hashed: Hashed) -> Principal:
         signed = sigv4.read(environ)
         sigv4.check_scope(signed, service)
         principal, secret = self._owner(signed.access_key, signed.token)

@@ -25,6 +25,16 @@ class IncompleteSignature(AuthenticationError):
     code = "IncompleteSignatureException"
 
 
+class UnsupportedSignature(IncompleteSignature):
+    """Of a version that is not verified."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The authorization mechanism you have provided is not supported. Please use "
+            "AWS4-HMAC-SHA256."
+        )
+
+
 class InvalidSignature(AuthenticationError):
     """The signature is whole, and not of this request, this service or this time."""
 

@@ -16,6 +16,7 @@ import json
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
+from functools import lru_cache
 from typing import NamedTuple
 
 from sandbox.access import key_ids
@@ -29,6 +30,8 @@ RENEWAL_SECONDS = 12 * 3600
 """After which another environment takes its place."""
 
 _MAC_BYTES = 20
+_KNOWN = 4096
+"""Tokens that have been read are not read again: those of all environments there may be."""
 
 
 class Credentials(NamedTuple):
@@ -66,6 +69,7 @@ class Sessions:
         self._secret = secret
         self._mac_key = secret.derived("session tokens")
         self._clock = clock
+        self._known = lru_cache(_KNOWN)(self._decode)
 
     def issue(
         self, account: str, role: str | None, name: str, seconds: float = ENVIRONMENT_SECONDS
@@ -85,6 +89,13 @@ class Sessions:
     def read(self, access_key: str, token: str) -> Session:
         """What a token stands for. Raises UnrecognizedClient for one that this instance has not
         made, or not for this key, ExpiredToken for one whose time is over."""
+        session, expires_at = self._known(access_key, token)
+        if self._clock.wall() >= expires_at:
+            raise ExpiredToken
+        return session
+
+    def _decode(self, access_key: str, token: str) -> tuple[Session, float]:
+        """And when it expires."""
         try:
             content = urlsafe_b64decode(token.encode("latin-1", "replace"))
         except Error as error:
@@ -95,9 +106,8 @@ class Sessions:
         account, role, name, expires_at, _ = json.loads(body)
         if access_key != self._access_key(account, mac):
             raise UnrecognizedClient
-        if self._clock.wall() >= expires_at:
-            raise ExpiredToken
-        return Session(account, role, name, self._secret.secret_key(access_key, token))
+        secret_key = self._secret.secret_key(access_key, token)
+        return Session(account, role, name, secret_key), expires_at
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.digest(self._mac_key, body, "sha256")[:_MAC_BYTES]

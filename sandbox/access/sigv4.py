@@ -31,6 +31,7 @@ from sandbox.access.errors import (
     MissingAuthenticationToken,
     SignatureDoesNotMatch,
     SignatureNotOfNow,
+    UnsupportedSignature,
 )
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -43,10 +44,13 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 STREAMED = "STREAMING-"
 """How the hash of a body begins whose pieces are signed by themselves, or not at all."""
 
+_VERSION_2 = "AWS "
 _UNRESERVED = "-_.~"
 _ISO = "%Y%m%dT%H%M%SZ"
-# What no signature needs to name: it is part of what is signed by other ways.
-_BOUND = frozenset({"x-amz-date", "x-amz-content-sha256", "x-amz-security-token"})
+# What no signature needs to name: it is part of what is signed by other ways, or says nothing.
+_BOUND = frozenset(
+    {"x-amz-date", "x-amz-content-sha256", "x-amz-security-token", "x-amz-user-agent"}
+)
 _REGION = re.compile(r"[a-z]{2,4}-[a-z0-9-]{1,28}[0-9]")
 _PRESIGNED = ("Algorithm", "Credential", "Signature", "Date", "SignedHeaders", "Expires")
 
@@ -75,19 +79,18 @@ class Signed(NamedTuple):
     """The body's hash, or what stands for it, if the request names one."""
 
 
-def is_signed(environ: Environ) -> bool:
-    """Whether a request tries to be signed."""
-    return bool(environ.get("HTTP_AUTHORIZATION")) or "X-Amz-" in environ.get("QUERY_STRING", "")
-
-
 def read(environ: Environ) -> Signed:
     """What a request says. Raises MissingAuthenticationToken, IncompleteSignature."""
     header: str = environ.get("HTTP_AUTHORIZATION", "")
+    if header.startswith(_VERSION_2):
+        raise UnsupportedSignature
     if header:
         return _of_header(environ, header)
     query = environ.get("QUERY_STRING", "")
     if "X-Amz-Algorithm=" in query or "X-Amz-Signature=" in query:
         return _of_query(environ, query)
+    if "AWSAccessKeyId=" in query and "Signature=" in query:
+        raise UnsupportedSignature
     raise MissingAuthenticationToken
 
 

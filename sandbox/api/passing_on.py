@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from sandbox.access import sigv4
 from sandbox.access.authentication import Authentication, digest
 from sandbox.access.errors import SignatureDoesNotMatch
 from sandbox.access.others import Request, others_asked
-from sandbox.access.sigv4 import is_hash
 from sandbox.api.authorization import Authorization
 from sandbox.api.context import (
     RequestContext,
@@ -133,13 +133,15 @@ class PassingOn:
             environ["CONTENT_LENGTH"] = str(len(body))
             return verified(self._authentication, context, body, to.service)
         principal = self._authentication.authenticate_head(environ, S3, context.account)
-        named = environ.get("HTTP_X_AMZ_CONTENT_SHA256")
-        if principal.failure is None and is_hash(named):
+        if principal.failure is not None:
+            return of_principal(context, principal)
+        payload = sigv4.body_hash(sigv4.read(environ), digest(b""))
+        if sigv4.is_hash(payload):
             length = environ.get("CONTENT_LENGTH")
             comes = length != "0" if length else environ.get("wsgi.input_terminated")
-            if not comes and named != digest(b""):
+            if not comes and payload != digest(b""):
                 raise SignatureDoesNotMatch
-            environ["wsgi.input"] = _Checked(environ, str(named))
+            environ["wsgi.input"] = _Checked(environ, payload)
         return of_principal(context, principal)
 
     def _authorize(

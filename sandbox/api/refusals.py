@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
-from sandbox.access.errors import SignatureNotOfNow
+from sandbox.access.errors import SignatureNotOfNow, UnsupportedSignature
 from sandbox.api.errors import Reply
 from sandbox.errors import CallerError
 
@@ -55,10 +55,14 @@ _AS_S3: Mapping[str, Worded] = {
     "ExpiredTokenException": (400, "ExpiredToken", "The provided token has expired."),
     "AccessDeniedException": (403, "AccessDenied", None),
 }
-_S3_LATE: Worded = (
-    *(403, "RequestTimeTooSkewed"),
-    "The difference between the request time and the current time is too large.",
-)
+_S3_ALONE: Mapping[type[CallerError], Worded] = {
+    SignatureNotOfNow: (
+        *(403, "RequestTimeTooSkewed"),
+        "The difference between the request time and the current time is too large.",
+    ),
+    UnsupportedSignature: (400, "InvalidRequest", None),
+}
+"""What S3 tells apart that has one name elsewhere."""
 
 
 def in_words_of(
@@ -69,9 +73,8 @@ def in_words_of(
     status = 400 if form in (_json_10, _json_11, _cbor) else 403
     worded: Worded = (status, error.code, None)
     if form is _s3:
-        worded = (
-            _S3_LATE if isinstance(error, SignatureNotOfNow) else _AS_S3.get(error.code, worded)
-        )
+        other = _S3_ALONE.get(type(error))
+        worded = other or _AS_S3.get(error.code, worded)
     elif form in (_query, _ec2):
         worded = _AS_QUERY.get(error.code, worded)
     status, code, text = worded

@@ -83,6 +83,12 @@ def test_a_function_is_asked_for_as_it_is_addressed(
         assert (ask.resource, ask.account) == (resource, resource.split(":")[4])
 
 
+def test_a_function_that_is_named_in_part_is_asked_for_as_whose_it_is() -> None:
+    for operation, member in (("ListTags", "Resource"), ("GetResourcePolicy", "ResourceArn")):
+        [ask] = asks(operation, {member: f"{OTHER}:function:f"}, WHERE)
+        assert (ask.resource, ask.account) == (FUNCTION.replace(OWN, OTHER), OTHER)
+
+
 def test_a_function_is_created_with_all_that_it_is_given() -> None:
     members = {
         "FunctionName": "f",

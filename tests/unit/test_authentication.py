@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from sandbox.access.authentication import INSIDE
 from sandbox.access.principals import Principal
@@ -293,6 +294,24 @@ def test_whatever_of_an_invoke_is_changed_it_does_not_run(enforced: Api) -> None
         assert refusal_of(call(change=change))[1] == "InvalidSignatureException"
     assert len(enforced.service.invoked) == 1
     assert enforced.service.enqueued == []
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"a": "' + b"x" * 200_000 + b'"}'])
+def test_a_body_in_chunks_is_verified_when_it_is_whole(enforced: Api, body: bytes) -> None:
+    enforced.create()
+    path = f"{FUNCTIONS}/f/invocations"
+    request = sign(AWSRequest("POST", f"http://lambda.test{path}", data=body), root_key(enforced))
+    environ = environ_of(request)
+    overrides = {name: value for name, value in environ.items() if isinstance(value, str)}
+    del overrides["CONTENT_LENGTH"]
+    statuses = []
+    for sent in (body, body[:-1] + b" "):
+        builder = EnvironBuilder(path, method="POST", environ_overrides=overrides)
+        chunked = builder.get_environ() | {"wsgi.input": io.BytesIO(sent)}
+        chunked |= {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+        _, status, _ = run_wsgi_app(enforced.app, chunked)
+        statuses.append(status)
+    assert statuses == ["200 OK", "403 Forbidden"]
 
 
 def test_a_presigned_invoke_runs(enforced: Api) -> None:

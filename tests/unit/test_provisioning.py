@@ -58,6 +58,23 @@ def test_provisioned_environments_start_unasked_and_are_used_first(rig: Rig) -> 
     assert rig.pool.cold_starts == 1
 
 
+def test_a_provisioned_environment_is_replaced_before_its_keys_end(rig: Rig) -> None:
+    rig.pool.provision(KEY, [(V1, 1)])
+    ready(rig, 1)
+    [old] = rig.launcher.booted
+    old.renew_at = rig.clock.monotonic() + 60
+    rig.clock.advance(61)
+    rig.scheduler.due()
+    until(lambda: rig.launcher.removed == [old])
+    ready(rig, 1)
+    busy = rig.lease(V1)
+    busy.renew_at = rig.clock.monotonic()
+    rig.pool.release(busy)
+    until(lambda: rig.launcher.removed == [old, busy])
+    ready(rig, 1)
+    assert rig.pool.cold_starts == 0
+
+
 def test_more_calls_than_are_provisioned_run_on_demand(rig: Rig) -> None:
     rig.pool.provision(KEY, [(V1, 1)])
     ready(rig, 1)

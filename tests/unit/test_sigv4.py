@@ -275,7 +275,6 @@ def test_how_long_a_presigned_request_is_valid_is_a_number_up_to_a_week(seconds:
 @pytest.mark.parametrize("header", [None, ""])
 def test_a_request_without_a_signature_lacks_a_token(header: str | None) -> None:
     environ = changed(environ_of(post()), HTTP_AUTHORIZATION=header)
-    assert not sigv4.is_signed(environ)
     with pytest.raises(MissingAuthenticationToken, match="Missing Authentication Token"):
         verify(environ)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from flask import Flask
-from werkzeug.test import TestResponse
+from werkzeug.test import TestResponse, run_wsgi_app
 
 from sandbox.access.authentication import INSIDE
 from sandbox.api.authorization import Authorization
@@ -201,6 +202,20 @@ def put(api: Api, keys: Credentials, payload: str, body: bytes, **change: str) -
         return answer
 
 
+@pytest.mark.parametrize(
+    ("query", "header"),
+    [("?AWSAccessKeyId=k&Signature=s&Expires=1", ""), ("", "AWS k:c2lnbmF0dXJl")],
+)
+def test_version_2_of_the_signature_is_refused_with_what_to_use(
+    api: Api, query: str, header: str
+) -> None:
+    headers = {"Authorization": header} if header else {}
+    answer = api.client.get(f"/bucket/key{query}", headers=headers)
+    assert answer.status_code == 400
+    assert b"<Code>InvalidRequest</Code><Message>The authorization mechanism" in answer.get_data()
+    assert b"Please use AWS4-HMAC-SHA256." in answer.get_data()
+
+
 SIZES = (1, 65_535, 65_536, 65_537, 200_000)
 
 
@@ -222,10 +237,55 @@ def test_a_body_that_was_signed_arrives_whole(api: Api, companion: Companion, si
     assert companion.body == body
 
 
+@pytest.mark.parametrize(("sent", "status"), [(b"x" * 70_000, "200"), (b"x" * 69_999, "400")])
+def test_a_body_in_chunks_is_checked_on_its_way(tmp_path: Path, sent: bytes, status: str) -> None:
+    got: list[bytes] = []
+
+    def connect(seconds: float) -> socket.socket:
+        ours, theirs = socket.socketpair()
+
+        def serve() -> None:
+            with theirs:
+                while not got or not got[-1].endswith(b"0\r\n\r\n"):
+                    got.append(theirs.recv(2**20))
+                    if not got[-1]:
+                        return
+                theirs.sendall(OK % (2, b"ok"))
+
+        threading.Thread(target=serve, daemon=True).start()
+        return ours
+
+    api = open_api(tmp_path, iam="enforce", companion=connect)
+    now_of(api.clock)
+    request = AWSRequest("PUT", "http://lambda.test/bucket/key", data=b"x" * 70_000)
+    environ = environ_of(sign(request, key_of(api, "default"), service="s3"))
+    environ |= {"wsgi.input": io.BytesIO(sent), "wsgi.input_terminated": True}
+    environ |= {"CONTENT_LENGTH": "", "wsgi.url_scheme": "http", "PATH_INFO": "/bucket/key"}
+    body, found, _ = run_wsgi_app(api.app, environ, buffered=True)
+    assert found.startswith(status), b"".join(body)
+    api.close()
+
+
 def test_a_body_that_was_signed_cannot_be_left_out(api: Api, companion: Companion) -> None:
     answer = put(api, key_of(api), hashlib.sha256(b"x").hexdigest(), b"")
     assert b"<Code>SignatureDoesNotMatch</Code>" in answer.get_data()
     assert companion.head == {}
+
+
+def test_a_body_does_not_join_a_request_that_was_signed_without_one(
+    api: Api, companion: Companion
+) -> None:
+    request = AWSRequest("PUT", "http://lambda.test/bucket/key")
+    environ = environ_of(sign(request, key_of(api), service="s3", signer=botocore.auth.SigV4Auth))
+    assert "HTTP_X_AMZ_CONTENT_SHA256" not in environ
+    overrides = {name: value for name, value in environ.items() if isinstance(value, str)}
+    overrides["CONTENT_LENGTH"] = "4"
+    with api.client.open(
+        "/bucket/key", method="PUT", data=b"body", environ_overrides=overrides
+    ) as answer:
+        assert b"<Code>XAmzContentSHA256Mismatch</Code>" in answer.get_data()
+    assert companion.ended.wait(10)
+    assert companion.body == b""
 
 
 @pytest.mark.parametrize("payload", ["UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"])
