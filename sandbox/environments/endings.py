@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+from sandbox.catalog.records import Version
 from sandbox.environments import failures
 from sandbox.environments.channel import Frame, FrameKind
 from sandbox.environments.variables import RESPONSE_BYTES
 from sandbox.invocation import STREAM_BYTES, Invocation, Payload
-from sandbox.logs.formats import InitEnd
+from sandbox.logs.formats import InitEnd, InvocationEnd, traced
 
 
 class InitFailure(NamedTuple):
@@ -76,3 +78,41 @@ def ending_of_report(report: Frame, restart_ms: float, invocation: Invocation) -
         stream.write(payload, meta.get("contentType"))
         payload = b""
     return Ending(payload, duration_ms, memory)
+
+
+def ending_of_init(
+    failure: InitFailure, seconds: float, duration_ms: float, request_id: str
+) -> Ending:
+    """Of an invocation whose runtime did not get ready within its `seconds`."""
+    if failure.error_type is None:
+        return ending_of_timeout(seconds, failure.memory, request_id)
+    payload = failure.payload
+    if failure.exit_ is not None:
+        payload = failure.exit_.document(request_id)
+    return Ending(payload, duration_ms, failure.memory, "error", failure.error_type)
+
+
+def ending_of_timeout(seconds: float, memory: int, request_id: str) -> Ending:
+    document = failures.of_timeout(seconds).document(request_id)
+    return Ending(document, seconds * 1000.0, memory, "timeout")
+
+
+def invocation_end(
+    version: Version, invocation: Invocation, ending: Ending, init_ms: float | None
+) -> InvocationEnd:
+    """The ending as the log tells it."""
+    used = math.ceil(ending.memory / 2**20)
+    if used > version.memory_size or ending.error_type == failures.OUT_OF_MEMORY:
+        used = version.memory_size
+    return InvocationEnd(
+        invocation.request_id,
+        duration_ms=ending.duration_ms,
+        memory_size=version.memory_size,
+        max_memory_used=used,
+        init_duration_ms=init_ms,
+        status=ending.status,
+        error_type=ending.error_type,
+        produced_bytes=len(ending.payload),
+        traced=traced(version, invocation.trace_id),
+        tenant_id=invocation.tenant_id,
+    )

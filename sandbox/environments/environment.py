@@ -26,8 +26,11 @@ from sandbox.environments.channel import Channel, Frame, FrameKind
 from sandbox.environments.endings import (
     Ending,
     InitFailure,
+    ending_of_init,
     ending_of_report,
+    ending_of_timeout,
     init_end,
+    invocation_end,
     posted_failure,
     undelivered,
 )
@@ -43,7 +46,7 @@ from sandbox.invocation import (
     Outcome,
     ResponseStream,
 )
-from sandbox.logs.formats import ON_DEMAND, InitEnd, InvocationEnd, log_format, traced
+from sandbox.logs.formats import ON_DEMAND, InitEnd, log_format, traced
 from sandbox.threads import give_way
 from sandbox.traces.record import Startup, Trace
 
@@ -209,7 +212,7 @@ class ExecutionEnvironment:
                 return self._never_ran(invocation, failure, restart_ms)
             report = self._deliver(invocation, deadline)
         if report is None:
-            ending = self._ending_of_timeout(0, invocation.request_id)
+            ending = ending_of_timeout(self.version.timeout, 0, invocation.request_id)
             if not self._extended:
                 ending = self._killed(ending)
                 return self._finish(invocation, ending, init_ms)
@@ -292,7 +295,8 @@ class ExecutionEnvironment:
     def _never_ran(
         self, invocation: Invocation, failure: InitFailure, duration_ms: float
     ) -> Outcome:
-        ending = self._ending_of_init(failure, duration_ms, invocation.request_id)
+        seconds, request_id = self.version.timeout, invocation.request_id
+        ending = ending_of_init(failure, seconds, duration_ms, request_id)
         self._write_init_end(init_end("invoke", ending.duration_ms, failure))
         self._write_start(invocation)
         return self._finish(invocation, ending, None)
@@ -357,19 +361,6 @@ class ExecutionEnvironment:
                 exit_ = failures.of_exit(report.meta)
                 return InitFailure(memory, error_type=exit_.error_type, exit_=exit_)
 
-    def _ending_of_init(self, failure: InitFailure, duration_ms: float, request_id: str) -> Ending:
-        if failure.error_type is None:
-            return self._ending_of_timeout(failure.memory, request_id)
-        payload = failure.payload
-        if failure.exit_ is not None:
-            payload = failure.exit_.document(request_id)
-        return Ending(payload, duration_ms, failure.memory, "error", failure.error_type)
-
-    def _ending_of_timeout(self, memory: int, request_id: str) -> Ending:
-        seconds = self.version.timeout
-        document = failures.of_timeout(seconds).document(request_id)
-        return Ending(document, seconds * 1000.0, memory, "timeout")
-
     def _finish(self, invocation: Invocation, ending: Ending, init_ms: float | None) -> Outcome:
         return self._outcome(invocation, ending, self._write_end(invocation, ending, init_ms))
 
@@ -388,22 +379,7 @@ class ExecutionEnvironment:
 
     def _write_end(self, invocation: Invocation, ending: Ending, init_ms: float | None) -> bytes:
         """END and REPORT; the end of the invocation's log."""
-        version = self.version
-        used = math.ceil(ending.memory / 2**20)
-        if used > version.memory_size or ending.error_type == failures.OUT_OF_MEMORY:
-            used = version.memory_size
-        end = InvocationEnd(
-            invocation.request_id,
-            duration_ms=ending.duration_ms,
-            memory_size=version.memory_size,
-            max_memory_used=used,
-            init_duration_ms=init_ms,
-            status=ending.status,
-            error_type=ending.error_type,
-            produced_bytes=len(ending.payload),
-            traced=traced(version, invocation.trace_id),
-            tenant_id=invocation.tenant_id,
-        )
+        end = invocation_end(self.version, invocation, ending, init_ms)
         return self.log.end(*self.log.format.end(self._clock.wall(), end))
 
     def _note_extension(self, report: Frame) -> None:
