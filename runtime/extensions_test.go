@@ -355,6 +355,22 @@ func TestAnExtensionThatCannotBeStartedIsToldOf(t *testing.T) {
 	}
 }
 
+func TestARuntimeThatCannotBeStartedIsToldOfBesideExtensionsToo(t *testing.T) {
+	withExtensions(t, map[string]string{"a": idle})
+	p := newPeer(t, func(config *configureMeta) {
+		extended(config)
+		config.ExternalShutdownMs = 50
+		config.Command = []string{"/nothing"}
+	})
+	p.send(kindStart, startMeta{1, "init"}, nil)
+	p.register("a", `["INVOKE"]`)
+	states, meta := p.states(kindExited)
+	p.sees(states, extensionMeta{"a", "Registered", []string{"INVOKE"}, ""})
+	if meta["cause"] != "invalidEntrypoint" || meta["description"] != "fork/exec /nothing: no such file or directory" {
+		t.Error(meta)
+	}
+}
+
 func TestAnErrorThatAnExtensionReportsEndsEverything(t *testing.T) {
 	for path, want := range map[string]string{"init/error": "InitError", "exit/error": "ExitError"} {
 		t.Run(path, func(t *testing.T) {

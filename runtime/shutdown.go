@@ -92,6 +92,12 @@ func (s *supervisor) launch(r *run, files []string) error {
 	r.extensionLines = lines
 	defer syscall.Close(writer)
 	s.listenTo(r.extensionOutput)
+	environment := extensionEnviron(s.config, s.listener.Addr().String())
+	directory := s.config.WorkingDirectory
+	if info, err := os.Stat(directory); err != nil || !info.IsDir() {
+		directory = "/" // it is the runtime that is told of
+	}
+	output := []uintptr{uintptr(writer), uintptr(writer)}
 	for _, file := range files {
 		e := &extension{name: filepath.Base(file), state: extensionStarted}
 		r.extensions = append(r.extensions, e)
@@ -99,12 +105,7 @@ func (s *supervisor) launch(r *run, files []string) error {
 			s.failToLaunch(r, e, "TooManyExtensions", fmt.Sprintf("Extension limit (%d) reached", maxExtensions))
 			return nil
 		}
-		directory := s.config.WorkingDirectory
-		if info, err := os.Stat(directory); err != nil || !info.IsDir() {
-			directory = "/" // it is the runtime that is told of
-		}
-		environment := extensionEnviron(s.config, s.listener.Addr().String())
-		e.process.pid, err = fork(s.config, file, []string{file}, directory, environment, []uintptr{uintptr(writer), uintptr(writer)})
+		e.process.pid, err = fork(s.config, file, []string{file}, directory, environment, output)
 		if err != nil {
 			errorType := "UnknownError"
 			if errors.Is(err, os.ErrPermission) {

@@ -223,11 +223,11 @@ def test_an_extension_that_is_not_done_in_time_resets_the_environment(
         "    while not os.path.exists('/tmp/reset'):\n"
         "        open('/tmp/reset', 'w').close()\n        time.sleep(60)\n"
     )
-    function = extended(instance, deploy, {"stuck": stuck}, Timeout=1)
+    function = extended(instance, deploy, {"stuck": stuck}, Timeout=4)
     first = call(function, "first")
     assert (first.document, first.error) == ("first", None)
     report = function.await_log(f"REPORT RequestId: {first.request_id}")
-    assert "Duration: 1000.00 ms" in report
+    assert "Duration: 4000.00 ms" in report
     assert report.rstrip("\n").endswith("Status: timeout")
     second = function.invoke("second")  # /tmp is kept
     assert (second.document, second.error) == ("second", None)
