@@ -96,6 +96,9 @@ func TestMetasAreThoseOfTheGoldenFrames(t *testing.T) {
 		if meta == nil || want.Kind == kindKill || bytes.Contains([]byte(want.Meta), []byte("later")) {
 			continue
 		}
+		if want.Name == "extension that subscribes" {
+			meta = &subscriptionMeta{}
+		}
 		fresh := map[string]any{}
 		if err := decode(frame{kind: want.Kind, meta: []byte(want.Meta)}, &fresh); err != nil {
 			t.Fatal(err)

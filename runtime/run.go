@@ -158,8 +158,8 @@ func (s *supervisor) reap(r *run) {
 		case pid == 0: // all that are left live
 			<-s.deaths
 		default:
-			if pid == r.pid && r.telemetry.wants(functionStream) {
-				r.drain() // its last lines come before what is told of its end
+			if r.telemetry.wants(functionStream) {
+				r.drain() // the last lines come before what is told of the end
 			}
 			s.mu.Lock()
 			s.bury(r, pid, status)

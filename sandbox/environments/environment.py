@@ -380,24 +380,9 @@ class ExecutionEnvironment:
 
     def _note_extension(self, report: Frame) -> None:
         """An extension has subscribed; or what has become of it, when an initialization ends."""
-        meta = report.meta
         self._extended = True
-        if "api" in meta:
-            said = self.log.format.subscription(
-                self._clock.wall(), meta["api"], meta["name"], meta["types"]
-            )
-            self.log.event(said)
-            return
-        self._followed = self._followed or "INVOKE" in meta["events"]
-        self.log.event(
-            self.log.format.extension(
-                self._clock.wall(),
-                meta["name"],
-                meta["state"],
-                meta["events"],
-                meta.get("errorType"),
-            )
-        )
+        self._followed = self._followed or "INVOKE" in report.meta.get("events", ())
+        self.log.extension(report.meta)
 
     def _killed(self, ending: Ending) -> Ending:
         return ending._replace(memory=self._kill("TIMEOUT"))

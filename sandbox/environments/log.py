@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from sandbox.clock import Clock
 from sandbox.environments.channel import Frame
@@ -60,6 +60,18 @@ class EnvironmentLog:
         """Write events of the platform; empty ones are those that are not wanted."""
         with self._lock:
             self._events(events)
+
+    def extension(self, meta: Mapping[str, Any]) -> None:
+        """Write what an EXTENSION frame tells."""
+        now, name = self._clock.wall(), meta["name"]
+        if "api" in meta:
+            self.event(self.format.subscription(now, meta["api"], name, meta["types"]))
+        else:
+            self.event(
+                self.format.extension(
+                    now, name, meta["state"], meta["events"], meta.get("errorType")
+                )
+            )
 
     def end(self, *events: bytes) -> bytes:
         """Write an invocation's last events; the end of its log."""

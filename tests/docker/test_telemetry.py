@@ -247,6 +247,63 @@ def test_a_bash_extension_logs_telemetry(instance: Instance, deploy: Deploy) -> 
     assert '"type":"function","record":"hello"}' in function.log()
 
 
+INTERNAL = """
+import http.client, http.server, json, os, queue, threading
+told = queue.SimpleQueue()
+
+def call(method, path, body=None, **headers):
+    connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    connection.request(method, path, body and json.dumps(body), headers)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.headers
+
+class Batch(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        for event in json.loads(self.rfile.read(int(self.headers["Content-Length"]))):
+            told.put(event)
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+
+server = http.server.HTTPServer(("sandbox.localdomain", 4243), Batch)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+me = call("POST", "/2020-01-01/extension/register", {"events": []},
+          **{"Lambda-Extension-Name": "inside"})["Lambda-Extension-Identifier"]
+destination = {"protocol": "HTTP", "URI": "http://sandbox.localdomain:4243"}
+call("PUT", "/2022-07-01/telemetry",
+     {"schemaVersion": "2022-12-13", "types": ["platform"],
+      "destination": destination, "buffering": {"timeoutMs": 25}},
+     **{"Lambda-Extension-Identifier": me})
+threading.Thread(target=call, args=("GET", "/2020-01-01/extension/event/next"),
+                 kwargs={"Lambda-Extension-Identifier": me}, daemon=True).start()
+
+def handler(event, context):
+    events = []
+    while not events or events[-1]["type"] != event:
+        events.append(told.get())
+    return [each["type"] for each in events]
+"""
+
+
+def test_a_runtime_subscribes_for_an_extension_of_its_own(deploy: Deploy) -> None:
+    function = deploy(INTERNAL)
+    assert function.invoke("platform.start").document == [
+        "platform.initStart",
+        "platform.telemetrySubscription",
+        "platform.initRuntimeDone",
+        "platform.extension",
+        "platform.initReport",
+        "platform.start",
+    ]
+    assert function.invoke("platform.start").document == [
+        "platform.runtimeDone",
+        "platform.report",
+        "platform.start",
+    ]
+
+
 def test_an_environment_knows_its_own_name(instance: Instance, deploy: Deploy) -> None:
     names = ["sandbox.localdomain", "sandbox"]
     assert deploy(HANDLER).invoke({"resolve": names}).document == ["127.0.0.1"] * 2

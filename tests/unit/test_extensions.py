@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from sandbox.clock import FakeClock
 from sandbox.environments import failures
 from sandbox.environments.channel import Frame, FrameKind
 from sandbox.environments.environment import ExecutionEnvironment
+from sandbox.environments.log import EnvironmentLog
 from sandbox.environments.settling import release_settled
 from sandbox.errors import EnvironmentFailed
 from sandbox.logs import json_lines, lines
+from sandbox.logs.formats import log_format
 from tests.support.functions import KeptLog, make_invocation, make_version
 from tests.support.scripted_init import (
     MIB,
@@ -285,6 +288,43 @@ def test_what_becomes_of_an_extension_has_a_line_in_both_formats() -> None:
     }
     record = json.loads(json_lines.extension(0, "mine", "InitError", [], "Mine.Bad"))["record"]
     assert record["errorType"] == "Mine.Bad"
+
+
+def test_a_subscription_has_a_line_in_both_formats() -> None:
+    subscribed = {"name": "mine", "state": "Subscribed", "api": "Telemetry", "types": ["platform"]}
+    for format_, line in (
+        ("Text", "TELEMETRY\tName: mine\tState: Subscribed\tTypes: [Platform]\n"),
+        ("JSON", '"type":"platform.telemetrySubscription"'),
+    ):
+        log = KeptLog()
+        version = make_version(LoggingConfig={"LogFormat": format_})
+        written = EnvironmentLog(log, log_format(version, "stream"), FakeClock())
+        written.extension(subscribed)
+        assert line in log.data.decode()
+    assert lines.subscription("Logs", "mine", ["platform", "function"]) == (
+        b"LOGS\tName: mine\tState: Subscribed\tTypes: [Platform, Function]\n"
+    )
+    assert json.loads(json_lines.subscription(0, "Logs", "mine", ["extension"])) == {
+        "time": "1970-01-01T00:00:00.000Z",
+        "type": "platform.logsSubscription",
+        "record": {"name": "mine", "state": "Subscribed", "types": ["extension"]},
+    }
+
+
+def test_an_extension_that_subscribes_is_no_extension_that_follows() -> None:
+    def starting(start: Frame) -> list[Frame]:
+        meta = {"name": "mine", "state": "Subscribed", "api": "Logs", "types": ["function"]}
+        return [
+            Frame(FrameKind.EXTENSION, meta),
+            extension("Ready", "SHUTDOWN"),
+            *initialized(start),
+        ]
+
+    environment, _, log = started({FrameKind.START: starting, FrameKind.INVOKE: answered})
+    environment.invoke(make_invocation())
+    assert environment.settling is None
+    assert b"LOGS\tName: mine" in log.data
+    environment.close()
 
 
 def test_the_type_of_what_an_extension_ended_is_the_inits() -> None:

@@ -49,6 +49,13 @@ def test_the_runtime_is_told_the_log_format_and_the_level():
     assert json["environment"]["AWS_LAMBDA_LOG_LEVEL"] == "WARN"
 
 
+def test_the_init_is_told_what_only_telemetry_says():
+    told = configured(timeout=7, TracingConfig={"Mode": "Active"})
+    assert (told["timeoutMs"], told["activeTracing"]) == (7000, True)
+    assert told["runtimeVersion"] == "python:3.13"
+    assert "runtimeVersion" not in configured(Runtime="provided.al2023")
+
+
 def test_the_runtime_is_told_why_it_is_initialized():
     assert configured()["environment"]["AWS_LAMBDA_INITIALIZATION_TYPE"] == "on-demand"
     ahead = configuration(
