@@ -24,8 +24,9 @@ _KEY_SECONDS = 3600
 _NEVER_PACKED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 # The oldest time that a ZIP can hold: equal folders give equal packages.
 _TIME = (1980, 1, 1, 0, 0, 0)
-# Functions are Active within milliseconds here, and botocore's waiters ask each second.
-_WAITER = {"Delay": 0.05, "MaxAttempts": 2400}
+# Functions are Active within milliseconds here, and botocore's waiters ask each second. Half an
+# hour for an image that is pulled.
+_WAITER = {"Delay": 0.05, "MaxAttempts": 36_000}
 
 
 class Code(NamedTuple):
@@ -176,7 +177,7 @@ def _create(client: Any, name: str, code: Code, configuration: Mapping[str, Any]
     client.create_function(
         FunctionName=name, Role=_ROLE, Code=code.members(), **{**kind, **configuration}
     )
-    client.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig=_WAITER)
+    _wait(client, "function_active_v2", name)
 
 
 def _update(
@@ -187,12 +188,26 @@ def _update(
     }
     if differing:
         client.update_function_configuration(FunctionName=name, **differing)
-        client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig=_WAITER)
+        _wait(client, "function_updated_v2", name)
     if not code.matches(found):
         client.update_function_code(FunctionName=name, **code.members())
-        client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig=_WAITER)
+        _wait(client, "function_updated_v2", name)
         return True
     return bool(differing)
+
+
+def _wait(client: Any, waiter: str, name: str) -> None:
+    """Until it is settled; FnboxError with Lambda's reason when it has failed."""
+    import botocore.exceptions
+
+    try:
+        client.get_waiter(waiter).wait(FunctionName=name, WaiterConfig=_WAITER)
+    except botocore.exceptions.WaiterError as error:
+        found = client.get_function_configuration(FunctionName=name)
+        for status in "State", "LastUpdateStatus":
+            if found.get(status) == "Failed":
+                raise FnboxError(f"{name} has failed: {found[f'{status}Reason']}") from error
+        raise
 
 
 def _shown(configuration: Mapping[str, Any], member: str) -> Any:

@@ -171,6 +171,20 @@ def test_an_image_that_breaks_on_its_way_makes_a_function_that_has_failed(
     assert (found["State"], found["StateReasonCode"]) == ("Failed", "InternalError")
     assert f"pulling {pulling.registry.host}/broken@sha256:" in found["StateReason"]
     assert "unknown blob" in found["StateReason"]
+    deploy = ("deploy", "--image", image, "--name", "broken-too")
+    done = subprocess.run(
+        pulling.instance.command(*deploy),
+        env=pulling.instance.variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"fnbox: broken-too has failed: {found['StateReason']}"
+    mended, _ = pulling.put("mended:1")
+    pulling.client.update_function_code(FunctionName="broken", ImageUri=mended)
+    assert pulling.settled("broken", "LastUpdateStatus")["State"] == "Active"
+    assert pulling.run("broken") == ECHOED
 
 
 def test_what_the_registry_has_not_got_is_refused_at_once(pulling: Pulling) -> None:
