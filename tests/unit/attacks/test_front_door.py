@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from sandbox.api.front_door import FrontDoor
 from sandbox.cli.main import cli
+from sandbox.cli.options import as_options
 from sandbox.errors import StartupError
 from sandbox.http.worker import InvokeWorker
 from sandbox.settings import Settings
@@ -314,3 +315,8 @@ def test_both_commands_that_start_fnbox_refuse_it_before_anything_else(command: 
     done = CliRunner().invoke(cli, [command, "--host", "0.0.0.0", "--state-dir", "/nowhere"])
     assert isinstance(done.exception, StartupError)
     assert "FNBOX_IAM=enforce" in str(done.exception)
+
+
+def test_the_word_is_passed_on_to_the_process_that_serves() -> None:
+    assert "--insecure" in as_options(Settings(insecure=True))
+    assert "--insecure" not in as_options(Settings())
