@@ -176,6 +176,14 @@ PAGES = {
         "Referer": "http://abc.lambda-url.us-east-1.localhost:4566/",
         "Sec-Fetch-Site": "same-site",
     },
+    "function by path, in its sandbox": {
+        "Referer": "http://127.0.0.1:4566/_fnbox/urls/abc/",
+        "Sec-Fetch-Site": "cross-site",
+    },
+    "function by path, by another name": {
+        "Referer": "http://localhost:4566/",
+        "Sec-Fetch-Site": "cross-site",
+    },
     "name that looks like it": {"Origin": "http://localhost.evil.example"},
     "user that looks like it": {"Origin": "http://localhost@evil.example"},
     "container": {"Origin": "http://172.17.0.3"},
