@@ -92,9 +92,8 @@ def logs_blueprint(store: LogStore, settings: Settings) -> Blueprint:
 
     @blueprint.post("/")
     def cloudwatch_logs() -> Response:
-        target = request.headers.get("X-Amz-Target", "")
+        operation = request.headers.get("X-Amz-Target", "").removeprefix(TARGET)
         context = read_context(request.environ, new_request_id(), settings, g.get("principal"))
-        operation = target.removeprefix(TARGET)
         try:
             body = read_plain(request.environ, operation, REQUEST_BYTES)
         except CallerError as error:

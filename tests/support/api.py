@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,8 +12,10 @@ from typing import Any
 from zipfile import ZipFile, ZipInfo
 
 import boto3
+import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from flask import Flask
 from werkzeug.test import Client, TestResponse
 
@@ -292,6 +294,14 @@ def zip_bytes(files: Mapping[str, str] | None = None) -> bytes:
         ).items():
             archive.writestr(ZipInfo(name), text)
     return buffer.getvalue()
+
+
+def refused(call: Callable[..., object], *args: Any, **members: Any) -> tuple[str, str]:
+    """Code and text of the error that a boto3 client is answered."""
+    with pytest.raises(ClientError) as caught:
+        call(*args, **members)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
 
 
 def error_of(answer: TestResponse) -> tuple[int, str, dict[str, Any]]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
 from sandbox.environments.provisioned import INIT_FAILURE, Provided
 from sandbox.names import FunctionKey
-from tests.support.api import ROLE, Api, open_api, zip_bytes
+from tests.support.api import ROLE, Api, open_api, refused, zip_bytes
 
 KEY = FunctionKey("000000000000", "us-east-1", "f")
 ARN = KEY.arn
@@ -59,13 +58,6 @@ def get(client: Any, qualifier: str, name: str = "f") -> dict[str, Any]:
     )
     answer.pop("ResponseMetadata")
     return answer
-
-
-def refused(call: Callable[[], object]) -> tuple[str, str]:
-    with pytest.raises(ClientError) as caught:
-        call()
-    error = caught.value.response["Error"]
-    return error["Code"], error["Message"]
 
 
 def document(requested: int, available: int, status: str, **more: str) -> dict[str, Any]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
 from sandbox.names import FunctionKey
-from tests.support.api import Api, open_api
+from tests.support.api import Api, open_api, refused
 
 KEY = FunctionKey("000000000000", "us-east-1", "f")
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -46,13 +45,6 @@ def client(api: Api) -> Any:
 
 def without(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
-
-
-def refused(call: Callable[[], object]) -> tuple[str, str]:
-    with pytest.raises(ClientError) as caught:
-        call()
-    error = caught.value.response["Error"]
-    return error["Code"], error["Message"]
 
 
 def test_a_configuration_is_put_read_updated_and_deleted(api: Api, client: Any) -> None:

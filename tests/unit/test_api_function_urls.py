@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
-from tests.support.api import ROLE, Api, open_api, zip_bytes
+from tests.support.api import ROLE, Api, open_api, refused, zip_bytes
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 GONE = "ResourceNotFoundException"
@@ -40,13 +39,6 @@ def create(client: Any, name: str = "f", **members: Any) -> dict[str, Any]:
 
 def without(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
-
-
-def refused(call: Callable[..., object], *args: Any, **members: Any) -> tuple[str, str]:
-    with pytest.raises(ClientError) as caught:
-        call(*args, **members)
-    error = caught.value.response["Error"]
-    return error["Code"], error["Message"]
 
 
 def test_a_url_is_created_read_updated_and_deleted(api: Api, client: Any) -> None:

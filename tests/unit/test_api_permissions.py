@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
-from tests.support.api import Api, open_api
+from tests.support.api import Api, open_api, refused
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 NOT_THERE = ("ResourceNotFoundException", "The resource you requested does not exist.")
@@ -39,13 +38,6 @@ def client(api: Api) -> Any:
 def add(client: Any, sid: str = "s3", **members: Any) -> Any:
     request = {"Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com", **members}
     return client.add_permission(**{"FunctionName": "f", "StatementId": sid, **request})
-
-
-def refused(call: Callable[..., object], *args: Any, **members: Any) -> tuple[str, str]:
-    with pytest.raises(ClientError) as caught:
-        call(*args, **members)
-    error = caught.value.response["Error"]
-    return error["Code"], error["Message"]
 
 
 def test_a_policy_is_made_read_and_removed(client: Any) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
-from tests.support.api import ROLE, Api, open_api, zip_bytes
+from tests.support.api import ROLE, Api, open_api, refused, zip_bytes
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 RUNTIME = "arn:aws:lambda:us-east-1::runtime:" + "ab" * 32
@@ -46,13 +45,6 @@ def create(client: Any, name: str = "f", **members: Any) -> Any:
         **members,
     }
     return client.create_function(**{k: v for k, v in request.items() if v is not None})
-
-
-def refused(call: Callable[..., object], *args: Any, **members: Any) -> tuple[str, str]:
-    with pytest.raises(ClientError) as caught:
-        call(*args, **members)
-    error = caught.value.response["Error"]
-    return error["Code"], error["Message"]
 
 
 def without(answer: dict[str, Any]) -> dict[str, Any]:

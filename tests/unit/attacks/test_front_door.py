@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from sandbox.api.front_door import FrontDoor
 from sandbox.cli.main import cli
+from sandbox.cli.options import as_options
 from sandbox.errors import StartupError
 from sandbox.http.worker import InvokeWorker
 from sandbox.settings import Settings
@@ -175,6 +176,14 @@ PAGES = {
         "Referer": "http://abc.lambda-url.us-east-1.localhost:4566/",
         "Sec-Fetch-Site": "same-site",
     },
+    "function by path, in its sandbox": {
+        "Referer": "http://127.0.0.1:4566/_fnbox/urls/abc/",
+        "Sec-Fetch-Site": "cross-site",
+    },
+    "function by path, by another name": {
+        "Referer": "http://localhost:4566/",
+        "Sec-Fetch-Site": "cross-site",
+    },
     "name that looks like it": {"Origin": "http://localhost.evil.example"},
     "user that looks like it": {"Origin": "http://localhost@evil.example"},
     "container": {"Origin": "http://172.17.0.3"},
@@ -314,3 +323,8 @@ def test_both_commands_that_start_fnbox_refuse_it_before_anything_else(command: 
     done = CliRunner().invoke(cli, [command, "--host", "0.0.0.0", "--state-dir", "/nowhere"])
     assert isinstance(done.exception, StartupError)
     assert "FNBOX_IAM=enforce" in str(done.exception)
+
+
+def test_the_word_is_passed_on_to_the_process_that_serves() -> None:
+    assert "--insecure" in as_options(Settings(insecure=True))
+    assert "--insecure" not in as_options(Settings())

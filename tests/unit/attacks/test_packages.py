@@ -114,7 +114,7 @@ def deflated(data: bytes) -> bytes:
 
 FULL = 0xFFFFFFFF
 HUGE = 2**63 - 1
-SMALL_BOMB = deflated(bytes(240 * MIB))
+SMALL_BOMB = deflated(bytes(32 * MIB))
 LOCATOR = struct.pack("<4sIQI", b"PK\x06\x07", 0, HUGE, 1)
 END64 = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, HUGE, HUGE, HUGE, HUGE)
 
