@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -147,25 +148,31 @@ def test_an_engine_that_goes_and_comes_back_is_found_again(
     settled(instance)
 
 
-def mixed(instance: Instance, functions: list[Function], calls: int, seed: int) -> tuple[int, int]:
-    """How many of these calls, warm and cold, succeeded, and how many were cold."""
+def mixed(
+    instance: Instance, functions: list[Function], calls: int, seed: int
+) -> tuple[int, int, list[str]]:
+    """How many of these calls, warm and cold, succeeded, how many were cold, and the errors."""
     drawn = random.Random(seed)
     plan = [(drawn.choice(functions), drawn.random() < 0.3) for _ in range(calls)]
     colds = 0
+    failures: list[str] = []
+    updating = {function: threading.Lock() for function in functions}
 
     def call(number: int) -> bool:
         nonlocal colds
         function, cold = plan[number]
         try:
             if cold:  # two at once need two environments, and a changed function new ones
-                function.configure(Description=f"number {number}")
+                with updating[function]:  # Lambda refuses a second update at the same time
+                    function.configure(Description=f"number {number}")
                 colds += 1
             return bool(function.invoke(number).document == number)
-        except ClientError:
+        except ClientError as error:
+            failures.append(str(error))
             return False
 
     with ThreadPoolExecutor(4) as threads:
-        return sum(threads.map(call, range(calls))), colds
+        return sum(threads.map(call, range(calls))), colds, failures
 
 
 def load(engine: FaultyEngine, start: Start, seed: int, calls: int) -> None:
@@ -175,11 +182,11 @@ def load(engine: FaultyEngine, start: Start, seed: int, calls: int) -> None:
         function.invoke("warm")
     began = time.monotonic()
     with engine.faults(0.3, seed):
-        succeeded, colds = mixed(instance, functions, calls, seed)
+        succeeded, colds, failures = mixed(instance, functions, calls, seed)
     took = time.monotonic() - began
     kinds = ", ".join(f"{fault.name} {count}" for fault, count in engine.done.most_common())
     told = f"seed {seed}: of {calls} calls, {colds} of them cold, {succeeded} succeeded"
-    told += f" in {took:.1f} s; {kinds}"
+    told += f" in {took:.1f} s; {kinds}; {failures}"
     assert succeeded >= 0.99 * calls, told
     assert sum(engine.done.values()) > colds / 2, told
     settled(instance)
