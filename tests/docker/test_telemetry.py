@@ -232,7 +232,7 @@ def test_what_an_extension_does_not_take_is_dropped_and_told(
     assert wrong(dropped, SHAPES["platform.logsDropped"]) == []
     taken = len(of(events, "function"))
     assert taken + dropped["droppedRecords"] == 5000
-    assert taken in (2000, 3000)  # what is on its way has left its place to others
+    assert 2000 <= taken <= 3000  # what is on its way has left its place to others
 
 
 def test_a_bash_extension_logs_telemetry(instance: Instance, deploy: Deploy) -> None:

@@ -58,9 +58,10 @@ while True:
     _, _, event = call("GET", "/2020-01-01/extension/event/next", **me)
     if json.loads(event)["eventType"] == "SHUTDOWN":
         break
-    if CONFIG.get("deaf"):  # during the first invocation
-        threading.Timer(0.1, listen).start()
-        CONFIG["deaf"] = False
+    if CONFIG.get("deaf") is False:
+        listen()
+    if "deaf" in CONFIG:  # during the first invocation
+        CONFIG["deaf"] = False if CONFIG["deaf"] else None
     if CONFIG.get("late"):
         print("too late", call("PUT", CONFIG["path"], CONFIG, **me)[::2], flush=True)
 """
