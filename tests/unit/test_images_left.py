@@ -13,7 +13,7 @@ from sandbox.catalog.catalog import Catalog
 from sandbox.clock import FakeClock
 from sandbox.engines import images as module
 from sandbox.engines.images import FAMILY_LABEL, INPUTS_LABEL, BuiltImage, DockerImages
-from sandbox.errors import EngineError
+from sandbox.errors import EngineError, RegistryUnavailable
 from sandbox.names import FunctionKey
 from sandbox.setup import used_images
 
@@ -41,6 +41,13 @@ class Client:
 
     def df(self) -> dict[str, int]:
         return {"LayersSize": 1000 * len(self.images_left)}
+
+    def _url(self, template: str, name: str) -> str:
+        return template.format(name)
+
+    def get(self, url: str, *, headers: dict[str, str], timeout: float) -> None:
+        assert (url, headers, timeout) == ("/distribution/r.io/app:1/json", {}, 5.0)
+        raise requests.exceptions.ReadTimeout
 
     def remove_image(self, image: str) -> None:
         if image not in self.images_left:
@@ -83,6 +90,14 @@ def test_what_else_goes_wrong_is_told(images: DockerImages, client: Client) -> N
     client.refuses["stage"] = 500
     with pytest.raises(EngineError, match="conflict"):
         images.prune(["stage"])
+
+
+def test_a_registry_that_leaves_the_engine_waiting_does_not_answer(
+    images: DockerImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DockerImages, "_credentials", lambda self, reference: {})
+    with pytest.raises(RegistryUnavailable, match="nothing within 5 s"):
+        images.digest("r.io/app:1")
 
 
 def test_images_of_functions_are_read_from_the_catalog_beside_a_control_plane(
