@@ -83,7 +83,7 @@ def test_the_working_directory_is_the_one_that_it_is_told():
     assert configured()["environment"]["PWD"] == "/var/task"
     image = replace(IMAGE, working_directory="/app")
     version = make_version(Runtime=None, PackageType="Image")
-    told = configuration(version, image, uid=1, log_group="group", log_stream="stream")
+    told = configuration(version, image, KEYS, uid=1, log_group="group", log_stream="stream")
     assert told["environment"]["PWD"] == told["workingDirectory"] == "/app"
 
 
@@ -91,7 +91,7 @@ def test_programs_in_a_container_image_know_a_home():
     version = make_version(Runtime=None, PackageType="Image")
     for own, home in ((), "/home/sbx_user1051"), (("HOME=/me",), "/me"):
         image = replace(IMAGE, environment=own)
-        told = configuration(version, image, uid=1, log_group="group", log_stream="stream")
+        told = configuration(version, image, KEYS, uid=1, log_group="group", log_stream="stream")
         assert told["environment"]["HOME"] == home
     assert "HOME" not in configured()["environment"]
 
@@ -114,7 +114,7 @@ def test_a_function_is_told_where_it_reaches_fnbox_unless_it_knows_better():
     def told(**variables: str) -> tuple[object, object]:
         version = make_version(Environment={"Variables": variables})
         found = configuration(
-            version, IMAGE, uid=1, log_group="g", log_stream="s", endpoint="127.0.0.1:4566"
+            version, IMAGE, KEYS, uid=1, log_group="g", log_stream="s", endpoint="127.0.0.1:4566"
         )
         return found["endpoint"], found["environment"]["AWS_ENDPOINT_URL"]
 
