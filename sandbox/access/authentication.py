@@ -4,7 +4,8 @@ By `FNBOX_IAM`. `off`: whoever says an access key is believed, and nothing is ve
 signatures are verified, and who fails is believed all the same, as `unverified`, with what was
 wrong. `enforce`: who fails is refused. **A request that came from within a function's container is
 verified in every mode**, and counts for the account of its key alone; with `off` only keys will do
-that fnbox has made for functions.
+that fnbox has made for functions, whose roles may do what `fnbox roles` says; where it says nothing
+of one, UNDESCRIBED_ROLE is what it may, unless the mode is `enforce`: then nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +30,20 @@ if TYPE_CHECKING:
 
 INSIDE = "fnbox.inside"
 """Member of the WSGI environment of a request that came from within a function's container."""
+
+UNDESCRIBED_ROLE: tuple[Mapping[str, Any], ...] = (
+    {
+        "Statement": [
+            {"Effect": "Allow", "Action": "lambda:InvokeFunction*", "Resource": "*"},
+            {
+                "Effect": "Allow",
+                "NotAction": ["lambda:*", "logs:*", "xray:*", "fnbox:*"],
+                "Resource": "*",
+            },
+        ]
+    },
+)
+"""Call functions, and use other services; neither change nor read what makes up functions."""
 
 LARGE = 64 * 1024
 """Bytes that are hashed off the event loop."""
@@ -148,6 +163,8 @@ class Authentication:
         else:
             arn = f"arn:aws:sts::{account}:assumed-role/{role}/{session.name}"
             policies = self.store.policies(account, "role", role)
+            if not policies and self.mode != "enforce":
+                policies = UNDESCRIBED_ROLE
             found = Principal(account, arn, "role", access_key, policies)
         return found, session.secret_key
 

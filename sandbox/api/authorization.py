@@ -2,8 +2,9 @@
 
 With `FNBOX_IAM=off` nothing is asked. `audit` lets everything pass and notes what would have been
 denied. `enforce` raises AccessDenied, in AWS's words; what is another account's and what is not
-there at all are denied alike. Decisions about Invoke are kept for as long as nothing changes that
-they depend on: the caller's policies, the function with its policies and tags.
+there at all are denied alike. **What a function calls by itself is held to its role in every
+mode.** Decisions about Invoke are kept for as long as nothing changes that they depend on: the
+caller's policies, the function with its policies and tags.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sandbox.access.actions import LAMBDA, Where, asks, delivery_ask
 from sandbox.access.audit import ALLOWED, DENIED, WOULD_BE_DENIED, Entry, Note, source_of
-from sandbox.access.authentication import Authentication
+from sandbox.access.authentication import INSIDE, Authentication
 from sandbox.access.decisions import (
     ANYTHING,
     Ask,
@@ -166,7 +167,7 @@ class Authorization:
 
     def _asked(self, ask: Ask, context: RequestContext) -> Asked:
         principal = context.principal
-        if not self._verifies:
+        if not (self._verifies or self._holds(context)):
             return Asked(principal, ask, _NOTHING_ASKED)
         policy, tags = self._about(ask)
         keys = {**self._keys(context), **tags}
@@ -209,8 +210,13 @@ class Authorization:
     def _settle(self, context: RequestContext, asked: Asked) -> None:
         if self._note is not None:
             self._remember(context, asked)
-        if self.enforces and not asked.decision.allowed:
+        if not asked.decision.allowed and self._holds(context):
             raise denied(*asked[:2], asked.decision.reason)
+
+    def _holds(self, context: RequestContext) -> bool:
+        """Whether a denial is one."""
+        is_function = INSIDE in context.environ and context.principal.kind == "role"
+        return self.enforces or is_function
 
     def _remember(self, context: RequestContext, asked: Asked) -> None:
         context.environ[_ASKED] = asked  # type: ignore[index]

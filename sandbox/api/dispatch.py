@@ -150,7 +150,7 @@ class Dispatch:
             context = verified(authentication, context, body, "lambda")
         members = operation.parse(labels, query, environ, body)
         operation.validate(members)
-        if self._asks:
+        if self._asks or INSIDE in environ:
             self._authorization.check(operation.name, members, context)
         result = implementation(Call(self._services, context, headers), members)
         status, modelled, answer = operation.write(result)

@@ -1,14 +1,10 @@
-"""Functions call with keys of their role; who has none, or no longer, is refused.
-
-Functions are on Docker's default bridge, and reach the control plane at the bridge's address.
-"""
+"""Functions call with keys of their role; who has none, or no longer, is refused."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from typing import Any
 
 import pytest
 from botocore.credentials import Credentials
@@ -16,7 +12,6 @@ from botocore.exceptions import ClientError
 
 from sandbox.settings import Settings
 from sandbox.setup.deploy import own_keys
-from tests.docker.test_recursion import bridge_address
 from tests.support.access import client
 from tests.support.instance import AWS, Instance, Start
 
@@ -51,38 +46,41 @@ def handler(event, context):
     }
 """
 
+MEDDLES = """
+import boto3, json
+from botocore.exceptions import ClientError
+def attempt(service, operation, **members):
+    try:
+        return getattr(boto3.client(service), operation)(**members)
+    except ClientError as error:
+        return error.response["Error"]["Code"]
+def handler(name, context):
+    account = context.invoked_function_arn.split(":")[4]
+    answer = attempt("lambda", "invoke", FunctionName=name, Payload=json.dumps(account))
+    read = attempt("lambda", "get_function", FunctionName=name)
+    listed = attempt("lambda", "list_functions")
+    change = attempt("lambda", "update_function_configuration", FunctionName=name, Timeout=9)
+    logs = attempt("logs", "describe_log_groups")
+    told = {"read": read, "list": listed, "change": change, "logs": logs}
+    failed = {key: value if isinstance(value, str) else None for key, value in told.items()}
+    return {"invoke": answer["Payload"].read().decode(), **failed}
+"""
+
 
 @pytest.fixture
 def instance(start: Start) -> Instance:
     """One that enforces, whose client is its account's root user."""
-    made = start(iam="enforce", host="0.0.0.0", network="bridge")
+    made = start(iam="enforce")
     keys = own_keys(Settings(state_dir=made.state_dir))
     made.client.close()
     made.client = client("lambda", made.url, Credentials(*keys.values()))
     return made
 
 
-def fnbox(instance: Instance, *words: str, given: Any = None) -> str:
-    done = subprocess.run(
-        Instance.command(*words),
-        env=instance.variables,
-        input=None if given is None else json.dumps(given),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_with_enforcement_a_function_calls_with_the_keys_of_its_role(instance: Instance) -> None:
-    fnbox(instance, "roles", "put", "worker", "--policy", "-", given=POLICY)
-    endpoint = f"http://{bridge_address()}:{instance.port}"
-    function = instance.deploy(
-        CALLS,
-        Role="arn:aws:iam::000000000000:role/service-role/worker",
-        Environment={"Variables": {"AWS_ENDPOINT_URL": endpoint}},
-    )
+    instance.fnbox("roles", "put", "worker", "--policy", "-", given=POLICY)
+    role = "arn:aws:iam::000000000000:role/service-role/worker"
+    function = instance.deploy(CALLS, Role=role)
     answers = function.invoke().document
     [arn] = answers.pop("own")
     assert arn.endswith(f"000000000000:function:{function.name}")
@@ -93,14 +91,14 @@ def test_with_enforcement_a_function_calls_with_the_keys_of_its_role(instance: I
         "unsigned": ["MissingAuthenticationTokenException", 403],
     }
     # and whoever is at the command line needs no key
-    assert json.loads(fnbox(instance, "invoke", function.name))["own"] == [arn]
-    assert "REPORT RequestId" in fnbox(instance, "logs", function.name)
+    assert json.loads(instance.fnbox("invoke", function.name))["own"] == [arn]
+    assert "REPORT RequestId" in instance.fnbox("logs", function.name)
 
 
 def test_a_key_works_until_it_is_disabled(instance: Instance) -> None:
-    fnbox(instance, "accounts", "create", "team", "--number", TEAM)
-    key = json.loads(fnbox(instance, "keys", "create", "--account", "team", "--json"))
-    exported = fnbox(instance, "env", "--key", key["accessKeyId"])
+    instance.fnbox("accounts", "create", "team", "--number", TEAM)
+    key = json.loads(instance.fnbox("keys", "create", "--account", "team", "--json"))
+    exported = instance.fnbox("env", "--key", key["accessKeyId"])
     command = f"{exported}\nexec {AWS} --endpoint-url {instance.url} lambda list-functions"
     shell = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "NO_PROXY": "*"}
 
@@ -110,7 +108,7 @@ def test_a_key_works_until_it_is_disabled(instance: Instance) -> None:
         )
 
     assert json.loads(list_functions().stdout) == {"Functions": []}
-    fnbox(instance, "keys", "disable", key["accessKeyId"])
+    instance.fnbox("keys", "disable", key["accessKeyId"])
     assert list_functions().stderr.strip() == (
         "An error occurred (UnrecognizedClientException) when calling the ListFunctions operation: "
         "The security token included in the request is invalid."
@@ -119,16 +117,23 @@ def test_a_key_works_until_it_is_disabled(instance: Instance) -> None:
         client("lambda", instance.url, Credentials("test", "test")).list_functions()
 
 
-def test_without_enforcement_a_functions_own_call_is_of_its_account_and_region(
+def test_without_enforcement_a_function_may_call_others_of_its_account_and_change_none(
     start: Start,
 ) -> None:
-    instance = start(host="0.0.0.0", network="bridge")
+    instance = start()
     own = instance.client
     instance.client = client("lambda", instance.url, Credentials(TEAM, "x"))
-    endpoint = f"http://{bridge_address()}:{instance.port}"
-    variables = {"Variables": {"AWS_ENDPOINT_URL": endpoint}}
-    function = instance.deploy(CALLS, Environment=variables)
-    answers = function.invoke().document
-    assert {arn.split(":")[4] for arn in answers["own"]} == {TEAM}
+    echo = instance.deploy("def handler(event, context): return event")
+    function = instance.deploy(MEDDLES)
+    answers = function.invoke(echo.name).document
+    assert answers.pop("invoke") == f'"{TEAM}"'
+    assert set(answers.values()) == {"AccessDeniedException"}
+    described = instance.deploy(MEDDLES, Role=f"arn:aws:iam::{TEAM}:role/described")
+    instance.fnbox("accounts", "create", "team", "--number", TEAM)
+    instance.fnbox("roles", "put", "described", "--account", "team", "--policy", "-", given=POLICY)
+    answers = described.invoke(echo.name).document
+    assert {name: answers[name] for name in ("read", "list", "change")} == dict.fromkeys(
+        ("read", "list", "change")
+    )
     assert own.list_functions()["Functions"] == []
     own.close()

@@ -1,7 +1,4 @@
-"""What a function's role allows holds for its calls, and a team's function for other teams.
-
-Functions are on Docker's default bridge, and reach the control plane at the bridge's address.
-"""
+"""What a function's role allows holds for its calls, and a team's function for other teams."""
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ from botocore.exceptions import ClientError
 
 from sandbox.settings import Settings
 from sandbox.setup.deploy import own_keys
-from tests.docker.test_access import fnbox
-from tests.docker.test_recursion import bridge_address
 from tests.support.access import client
 from tests.support.instance import Instance, Start
 
@@ -43,7 +38,7 @@ ECHO = "def handler(event, context): return 'echo'"
 @pytest.fixture
 def instance(start: Start) -> Instance:
     """One that enforces, whose client is its account's root user."""
-    made = start(iam="enforce", host="0.0.0.0", network="bridge")
+    made = start(iam="enforce")
     keys = own_keys(Settings(state_dir=made.state_dir))
     made.client.close()
     made.client = client("lambda", made.url, Credentials(*keys.values()))
@@ -52,10 +47,10 @@ def instance(start: Start) -> Instance:
 
 def team(instance: Instance) -> Any:
     """A client of a user of another account."""
-    fnbox(instance, "accounts", "create", "team", "--number", TEAM)
+    instance.fnbox("accounts", "create", "team", "--number", TEAM)
     policy = {"Statement": [{"Effect": "Allow", "Action": "lambda:*", "Resource": "*"}]}
     words = ("keys", "create", "--account", "team", "--user", "ada", "--policy", "-", "--json")
-    key = json.loads(fnbox(instance, *words, given=policy))
+    key = json.loads(instance.fnbox(*words, given=policy))
     credentials = Credentials(key["accessKeyId"], key["secretAccessKey"])
     return client("lambda", instance.url, credentials)
 
@@ -64,11 +59,8 @@ def test_a_role_that_may_call_one_function_calls_no_other(instance: Instance) ->
     allowed, other = (instance.deploy(ECHO) for _ in range(2))
     action = "lambda:InvokeFunction"
     policy = {"Statement": [{"Effect": "Allow", "Action": action, "Resource": allowed.arn}]}
-    fnbox(instance, "roles", "put", "caller", "--policy", "-", given=policy)
-    endpoint = f"http://{bridge_address()}:{instance.port}"
-    caller = instance.deploy(
-        CALLER, Role=ROLE, Environment={"Variables": {"AWS_ENDPOINT_URL": endpoint}}
-    )
+    instance.fnbox("roles", "put", "caller", "--policy", "-", given=policy)
+    caller = instance.deploy(CALLER, Role=ROLE)
     who = f"arn:aws:sts::{OWN}:assumed-role/caller/{caller.name}"
     refused = [
         "AccessDeniedException",

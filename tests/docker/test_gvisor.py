@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import ClientError
-from sandbox.catalog.oci_runtimes import TAG
 
+from sandbox.catalog.choices import OCI_RUNTIME as TAG
 from tests.support.instance import Function, Instance, docker
 
 KERNEL = """

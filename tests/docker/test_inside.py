@@ -72,12 +72,15 @@ def handler(event, context):
 """
 
 
-def test_a_function_calls_fnbox_without_a_network(deploy: Deploy) -> None:
+def test_a_function_calls_fnbox_without_a_network(deploy: Deploy, instance: Instance) -> None:
+    policy = {"Statement": [{"Effect": "Allow", "Action": ["lambda:*", "logs:*"], "Resource": "*"}]}
+    instance.fnbox("roles", "put", "lambda-role", "--policy", "-", given=policy)
     function = deploy(CALLS, MemorySize=512)
     echo = deploy(ECHO)
     assert function.invoke(["interfaces"]).document == ["lo"]
     assert function.invoke(["invoke", echo.name, '{"a": 1}']).document == {"a": 1}
     assert f"/aws/lambda/{function.name}" in function.invoke(["groups"]).document
+    instance.fnbox("roles", "delete", "lambda-role")
 
 
 def test_a_variable_of_the_functions_own_says_where_it_calls(deploy: Deploy) -> None:

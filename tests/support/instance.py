@@ -266,6 +266,19 @@ class Instance:
     def command(*arguments: str) -> list[str]:
         return [sys.executable, "-m", "sandbox", *arguments]
 
+    def fnbox(self, *words: str, given: Any = None) -> str:
+        """What a command of the command line prints about this instance; `given`: its input."""
+        done = subprocess.run(
+            self.command(*words),
+            env=self.variables,
+            input=None if given is None else json.dumps(given),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def start(self) -> Self:
         """Return when calls are answered."""
         if given := os.environ.get("FNBOX_TEST_INIT"):

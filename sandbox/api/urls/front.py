@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from sandbox.access.authentication import INSIDE
 from sandbox.access.principals import ANONYMOUS
 from sandbox.api.context import (
     RequestContext,
@@ -170,7 +171,7 @@ class FunctionUrls:
     ) -> None:
         """Raise AccessDenied, which says no more than that, for whom policies do not let in."""
         authorization = self._services.authorization
-        if authorization.idle:
+        if authorization.idle and (caller is None or INSIDE not in environ):
             return
         settings = self._services.settings
         context = caller or read_context(environ, request_id, settings, ANONYMOUS)
