@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 
+from sandbox.settings import Settings
+from sandbox.setup.deploy import own_keys
+from tests.support.access import client
 from tests.support.instance import RUNNING, Deploy, Function, Instance, Start
 
 HERE = Path(__file__).parent
@@ -65,3 +69,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield create
     for own in made:
         own.stop()
+
+
+@pytest.fixture
+def enforcing(start: Start) -> Instance:
+    """One with `FNBOX_IAM=enforce`, whose client is its account's root user."""
+    made = start(iam="enforce")
+    keys = own_keys(Settings(state_dir=made.state_dir))
+    made.client.close()
+    made.client = client("lambda", made.url, Credentials(*keys.values()))
+    return made

@@ -10,8 +10,6 @@ import pytest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from sandbox.settings import Settings
-from sandbox.setup.deploy import own_keys
 from tests.support.access import client
 from tests.support.instance import AWS, Instance, Start
 
@@ -67,20 +65,10 @@ def handler(name, context):
 """
 
 
-@pytest.fixture
-def instance(start: Start) -> Instance:
-    """One that enforces, whose client is its account's root user."""
-    made = start(iam="enforce")
-    keys = own_keys(Settings(state_dir=made.state_dir))
-    made.client.close()
-    made.client = client("lambda", made.url, Credentials(*keys.values()))
-    return made
-
-
-def test_with_enforcement_a_function_calls_with_the_keys_of_its_role(instance: Instance) -> None:
-    instance.fnbox("roles", "put", "worker", "--policy", "-", given=POLICY)
+def test_with_enforcement_a_function_calls_with_the_keys_of_its_role(enforcing: Instance) -> None:
+    enforcing.fnbox("roles", "put", "worker", "--policy", "-", given=POLICY)
     role = "arn:aws:iam::000000000000:role/service-role/worker"
-    function = instance.deploy(CALLS, Role=role)
+    function = enforcing.deploy(CALLS, Role=role)
     answers = function.invoke().document
     [arn] = answers.pop("own")
     assert arn.endswith(f"000000000000:function:{function.name}")
@@ -91,15 +79,15 @@ def test_with_enforcement_a_function_calls_with_the_keys_of_its_role(instance: I
         "unsigned": ["MissingAuthenticationTokenException", 403],
     }
     # and whoever is at the command line needs no key
-    assert json.loads(instance.fnbox("invoke", function.name))["own"] == [arn]
-    assert "REPORT RequestId" in instance.fnbox("logs", function.name)
+    assert json.loads(enforcing.fnbox("invoke", function.name))["own"] == [arn]
+    assert "REPORT RequestId" in enforcing.fnbox("logs", function.name)
 
 
-def test_a_key_works_until_it_is_disabled(instance: Instance) -> None:
-    instance.fnbox("accounts", "create", "team", "--number", TEAM)
-    key = json.loads(instance.fnbox("keys", "create", "--account", "team", "--json"))
-    exported = instance.fnbox("env", "--key", key["accessKeyId"])
-    command = f"{exported}\nexec {AWS} --endpoint-url {instance.url} lambda list-functions"
+def test_a_key_works_until_it_is_disabled(enforcing: Instance) -> None:
+    enforcing.fnbox("accounts", "create", "team", "--number", TEAM)
+    key = json.loads(enforcing.fnbox("keys", "create", "--account", "team", "--json"))
+    exported = enforcing.fnbox("env", "--key", key["accessKeyId"])
+    command = f"{exported}\nexec {AWS} --endpoint-url {enforcing.url} lambda list-functions"
     shell = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "NO_PROXY": "*"}
 
     def list_functions() -> subprocess.CompletedProcess[str]:
@@ -108,13 +96,13 @@ def test_a_key_works_until_it_is_disabled(instance: Instance) -> None:
         )
 
     assert json.loads(list_functions().stdout) == {"Functions": []}
-    instance.fnbox("keys", "disable", key["accessKeyId"])
+    enforcing.fnbox("keys", "disable", key["accessKeyId"])
     assert list_functions().stderr.strip() == (
         "An error occurred (UnrecognizedClientException) when calling the ListFunctions operation: "
         "The security token included in the request is invalid."
     )
     with pytest.raises(ClientError, match="UnrecognizedClientException"):
-        client("lambda", instance.url, Credentials("test", "test")).list_functions()
+        client("lambda", enforcing.url, Credentials("test", "test")).list_functions()
 
 
 def test_without_enforcement_a_function_may_call_others_of_its_account_and_change_none(

@@ -9,10 +9,8 @@ import pytest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from sandbox.settings import Settings
-from sandbox.setup.deploy import own_keys
 from tests.support.access import client
-from tests.support.instance import Instance, Start
+from tests.support.instance import Instance
 
 OWN, TEAM = "000000000000", "111122223333"
 ROLE = f"arn:aws:iam::{OWN}:role/caller"
@@ -35,16 +33,6 @@ def handler(event, context):
 ECHO = "def handler(event, context): return 'echo'"
 
 
-@pytest.fixture
-def instance(start: Start) -> Instance:
-    """One that enforces, whose client is its account's root user."""
-    made = start(iam="enforce")
-    keys = own_keys(Settings(state_dir=made.state_dir))
-    made.client.close()
-    made.client = client("lambda", made.url, Credentials(*keys.values()))
-    return made
-
-
 def team(instance: Instance) -> Any:
     """A client of a user of another account."""
     instance.fnbox("accounts", "create", "team", "--number", TEAM)
@@ -55,12 +43,12 @@ def team(instance: Instance) -> Any:
     return client("lambda", instance.url, credentials)
 
 
-def test_a_role_that_may_call_one_function_calls_no_other(instance: Instance) -> None:
-    allowed, other = (instance.deploy(ECHO) for _ in range(2))
+def test_a_role_that_may_call_one_function_calls_no_other(enforcing: Instance) -> None:
+    allowed, other = (enforcing.deploy(ECHO) for _ in range(2))
     action = "lambda:InvokeFunction"
     policy = {"Statement": [{"Effect": "Allow", "Action": action, "Resource": allowed.arn}]}
-    instance.fnbox("roles", "put", "caller", "--policy", "-", given=policy)
-    caller = instance.deploy(CALLER, Role=ROLE)
+    enforcing.fnbox("roles", "put", "caller", "--policy", "-", given=policy)
+    caller = enforcing.deploy(CALLER, Role=ROLE)
     who = f"arn:aws:sts::{OWN}:assumed-role/caller/{caller.name}"
     refused = [
         "AccessDeniedException",
@@ -71,7 +59,7 @@ def test_a_role_that_may_call_one_function_calls_no_other(instance: Instance) ->
     assert answers == [[200, '"echo"'], [204, ""], refused, refused]
     noted = [
         json.loads(line)
-        for line in (instance.state_dir / "audit.log").read_text().splitlines()
+        for line in (enforcing.state_dir / "audit.log").read_text().splitlines()
         if json.loads(line)["principal"] == who
     ]
     assert [(line["decision"], line["status"]) for line in noted] == [
@@ -80,14 +68,14 @@ def test_a_role_that_may_call_one_function_calls_no_other(instance: Instance) ->
     ]
 
 
-def test_another_team_calls_what_its_owner_lets_it_call(instance: Instance) -> None:
-    function = instance.deploy(ECHO)
-    caller = team(instance)
+def test_another_team_calls_what_its_owner_lets_it_call(enforcing: Instance) -> None:
+    function = enforcing.deploy(ECHO)
+    caller = team(enforcing)
     for name in (function.arn, f"{function.arn}-of-nobody"):
         with pytest.raises(ClientError, match="no resource-based policy allows"):
             caller.invoke(FunctionName=name)
     assert caller.list_functions()["Functions"] == []
-    instance.client.add_permission(
+    enforcing.client.add_permission(
         FunctionName=function.name,
         StatementId="team",
         Action="lambda:InvokeFunction",

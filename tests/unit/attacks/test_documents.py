@@ -5,11 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
 
 import pytest
 
-from tests.support.api import ROLE, Api, open_api
+from tests.support.api import ROLE, Api
 from tests.support.memory import grows_by_less_than
 
 FUNCTIONS = "/2015-03-31/functions"
@@ -19,19 +18,6 @@ TAGS = "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:function:f"
 DEEP = 100_000
 SYNC = 6_291_456
 CODE = 70_167_211
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    opened = open_api(tmp_path_factory.mktemp("state"))
-    opened.create("f")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(autouse=True)
-def _fresh(api: Api) -> None:
-    api.service.reset()
 
 
 def refused(

@@ -21,7 +21,7 @@ from sandbox.http.worker import InvokeWorker
 from sandbox.settings import Settings
 from sandbox.setup import exposure
 from tests.support.api import AUTHORIZATION, Api, open_api
-from tests.support.worker import ask, worker
+from tests.support.worker import ask
 
 INVOKE = "POST /2015-03-31/functions/f/invocations"
 SIGNED = {"Authorization": AUTHORIZATION}
@@ -38,16 +38,6 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     opened.create("f")
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="module")
-def door(api: Api) -> InvokeWorker:
-    return worker(api.app)
-
-
-@pytest.fixture(autouse=True)
-def _fresh(api: Api) -> None:
-    api.service.reset()
 
 
 def sent(

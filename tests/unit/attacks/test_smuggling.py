@@ -7,14 +7,13 @@ Each shape is sent to both doors, to Invoke (the loop of our own) and to another
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
 from sandbox.http.wire import read_head
 from sandbox.http.worker import InvokeWorker
-from tests.support.api import AUTHORIZATION, Api, open_api
-from tests.support.worker import ask, worker
+from tests.support.api import AUTHORIZATION, Api
+from tests.support.worker import ask
 
 INVOKE = "/2015-03-31/functions/f/invocations"
 DOORS = {
@@ -28,24 +27,6 @@ SMUGGLED = (
 ).encode()  # fmt: skip
 CHUNKED = "Transfer-Encoding: chunked"
 END = b"0\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    opened = open_api(tmp_path_factory.mktemp("state"))
-    opened.create("f")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def door(api: Api) -> InvokeWorker:
-    return worker(api.app)
-
-
-@pytest.fixture(autouse=True)
-def _fresh(api: Api) -> None:
-    api.service.reset()
 
 
 def refused(door: InvokeWorker, request: bytes) -> int:
