@@ -3,7 +3,8 @@
     python -m tests.bench.startup [--functions 1000] [--calls 1000] [--imports]
 
 Idle, then with so many functions, then with so many calls under way: each waits for one of
-a few environments. Targets: ready within 1 s; 120 MiB idle; 250 MiB at most.
+a few environments; then with large payloads under way. Targets: ready within 1 s; 120 MiB idle;
+250 MiB at most; twice the payloads at most.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
 
-from tests.bench.client import Connection, invoke_request
-from tests.bench.processes import cpu_seconds, memory_mib, tree
+from tests.bench.client import Connection, call, invoke_request
+from tests.bench.measures import payload
+from tests.bench.processes import cpu_seconds, memory_mib, status, tree
 from tests.support.instance import Instance, environment, package
 
 _STARTS = 5
 _ENVIRONMENTS = 4
+_LARGE_CALLS = 20
+_LARGE_BYTES = 6_000_000
 _SLEEPER = """\
 import time
 def handler(event, context):
@@ -70,6 +75,7 @@ def main(functions: int, calls: int, imports: bool) -> None:
                 )
             show_memory(instance, f"{functions:,} functions")
             call_at_once(instance, function.name, calls)
+            show_peak(instance, function.name)
         finally:
             instance.stop()
 
@@ -106,6 +112,24 @@ def call_at_once(instance: Instance, function: str, calls: int) -> None:
         receive(connections[1:])
     click.echo(f"all answered after {time.perf_counter() - began:.1f} s")
     show_memory(instance, "after them")
+
+
+def show_peak(instance: Instance, function: str) -> None:
+    """The most memory that the worker takes more, while large events wait and come back."""
+    worker = tree(instance.pid)[1]
+    address = ("127.0.0.1", instance.port)
+    request = invoke_request(address, function, payload(_LARGE_BYTES))
+    before = status(worker, "VmRSS")
+    Path(f"/proc/{worker}/clear_refs").write_text("5")  # the peak begins anew
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(closing(Connection(address))) for _ in range(_LARGE_CALLS)
+        ]
+        with ThreadPoolExecutor(_LARGE_CALLS) as threads:
+            list(threads.map(lambda connection: call(connection, request), connections))
+    more = (status(worker, "VmHWM") - before) / 1024
+    sent = _LARGE_CALLS * _LARGE_BYTES / 2**20
+    click.echo(f"{_LARGE_CALLS} calls of 6 MB: {more:.0f} MiB more, {more / sent:.2f} of them")
 
 
 def receive(connections: Sequence[Connection]) -> None:
