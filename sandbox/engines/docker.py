@@ -53,9 +53,9 @@ _INLINE_CODE_MIB = 16
 # An engine that has answered this recently is not asked again whether it lives.
 _TRUSTED_SECONDS = 5.0
 # Every cold start begins with a question: an engine that has fallen silent is found out early.
-_QUESTION = Patience((0.5, 0.7, 1.3))
+_QUESTION = Patience((0.3, 0.4, 0.5, 0.6, 0.7))
 _LIST = Patience((2, 4))
-_CHANGE = Patience((2, 4, 8))
+_CHANGE = Patience((2, 3, 3, 3, 3))
 _REMOVAL = Patience((4, 8, 16))
 _CONNECT_SECONDS = 1.5
 _LOOK_SECONDS = 10

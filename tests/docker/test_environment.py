@@ -27,6 +27,7 @@ MANAGED: Mapping[str, str | None] = {
     "LAMBDA_RUNTIME_DIR": "/var/runtime",
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
     "AWS_ACCESS_KEY_ID": None,
     "AWS_SECRET_ACCESS_KEY": None,
     "AWS_SESSION_TOKEN": None,
