@@ -26,7 +26,7 @@ type loop struct {
 	epoll  int
 	bell   int   // an eventfd: what the loop waits for has changed
 	thread int32 // the loop's; whoever else waits holds up nobody
-	away   int32 // goroutines that have stepped aside and are not done
+	away   int32 // goroutines that work beside the loop, as those that have stepped aside
 
 	ready func(fd int)           // deals with one descriptor that can be read
 	due   func() (timeout int64) // does what it is time for; ms until the next, or never
@@ -40,8 +40,8 @@ type loop struct {
 //
 // Go would then interrupt the wait every 10 ms, to let others run whom it does not see, so
 // the init is started with GODEBUG=asyncpreemptoff=1: 0.6 of its CPU. Go's collector needs
-// such interrupts to stop everybody; while somebody is aside, who may make it run, the loop
-// does tell the scheduler that it waits.
+// such interrupts to stop everybody; while somebody works beside the loop, who may make it
+// run, the loop does tell the scheduler that it waits.
 const lingerMs = 100
 
 const never, stop = -1, -2 // in place of a timeout
@@ -129,6 +129,12 @@ func (l *loop) stepAside() {
 		atomic.StoreInt32(&l.thread, 0)
 		go l.run()
 	}
+}
+
+// beside tells of a goroutine that begins to work beside the loop, by 1, or ends, by -1.
+func (l *loop) beside(change int32) {
+	atomic.AddInt32(&l.away, change)
+	l.ring() // it may wait already, and tell nobody
 }
 
 // ring makes the loop look at the time again.

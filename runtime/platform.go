@@ -24,7 +24,9 @@ type account struct {
 }
 
 func (s *supervisor) newTelemetry() *telemetry {
-	return newTelemetry(s.config.Environment["AWS_LAMBDA_LOG_FORMAT"] == "JSON")
+	t := newTelemetry(s.config.Environment["AWS_LAMBDA_LOG_FORMAT"] == "JSON")
+	t.beside = s.loop.beside
+	return t
 }
 
 func (s *supervisor) initializationType() string {

@@ -22,17 +22,18 @@ func besideChannel(address string) string {
 }
 
 // relay passes what comes to an address of the container's own to a Unix socket, and back,
-// and never looks into it. Until somebody connects, that is one goroutine that waits.
-func relay(address, socket string) error {
+// and never looks into it. Until somebody connects, that is one goroutine that waits. beside
+// is the loop's.
+func relay(address, socket string, beside func(int32)) error {
 	listener, err := net.Listen("tcp4", address)
 	if err != nil {
 		return err
 	}
-	go takeIn(listener, socket)
+	go takeIn(listener, socket, beside)
 	return nil
 }
 
-func takeIn(listener net.Listener, socket string) {
+func takeIn(listener net.Listener, socket string, beside func(int32)) {
 	free := make(chan struct{}, relayConnections)
 	for {
 		free <- struct{}{}
@@ -42,6 +43,8 @@ func takeIn(listener net.Listener, socket string) {
 		}
 		go func() {
 			defer func() { <-free }()
+			beside(1)
+			defer beside(-1)
 			defer client.Close()
 			server, err := net.Dial("unix", socket)
 			if err != nil {

@@ -22,7 +22,7 @@ func relayed(t *testing.T) (dial func() net.Conn, server net.Listener) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close(); listener.Close() })
-	go takeIn(listener, path)
+	go takeIn(listener, path, func(int32) {})
 	return func() net.Conn {
 		conn, err := net.Dial("tcp4", listener.Addr().String())
 		if err != nil {

@@ -22,9 +22,10 @@ const (
 // A telemetry has the subscriptions of one run. Its lock is taken under the supervisor's,
 // never the other way round, and never while anything is sent.
 type telemetry struct {
-	objects   bool   // lines that are JSON objects are told as such
-	wanted    uint32 // a streamSet; read without the lock
-	delivered func() // called, without the lock, once there is no hurry any more
+	objects   bool        // lines that are JSON objects are told as such
+	wanted    uint32      // a streamSet; read without the lock
+	delivered func()      // called, without the lock, once there is no hurry any more
+	beside    func(int32) // the loop's
 
 	mu          sync.Mutex
 	open        bool // the init phase: there may still be subscriptions
@@ -41,7 +42,8 @@ type telemetry struct {
 func newTelemetry(objects bool) *telemetry {
 	return &telemetry{
 		objects: objects, wanted: uint32(allStreams), open: true, ended: make(chan struct{}),
-		lines: map[streamSet]*lineReader{functionStream: {}, extensionStream: {}},
+		lines:  map[streamSet]*lineReader{functionStream: {}, extensionStream: {}},
+		beside: func(int32) {},
 	}
 }
 
@@ -160,7 +162,11 @@ func (t *telemetry) subscribe(extension, name string, sub subscription) *refusal
 	}
 	s.dropped, s.droppedBytes = t.lost, t.lostBytes
 	t.mu.Unlock()
-	go s.run()
+	go func() {
+		t.beside(1)
+		defer t.beside(-1)
+		s.run()
+	}()
 	t.tell(sub.api.subscription, &platformRecord{Name: name, State: "Subscribed", Types: sub.types})
 	return nil
 }

@@ -291,7 +291,7 @@ func (s *supervisor) configure(config *configureMeta, payload []byte) error {
 		}
 	}
 	if config.Endpoint != "" {
-		if err := relay(config.Endpoint, s.api); err != nil {
+		if err := relay(config.Endpoint, s.api, s.loop.beside); err != nil {
 			return err
 		}
 	}
