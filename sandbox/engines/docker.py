@@ -99,6 +99,7 @@ class DockerEngine:
         self._dns = dns
         self.own_networks = Networks(self, instance, local=address.startswith("unix:"))
         self._connecting = threading.Lock()
+        self._taking_out = threading.Lock()
         self._client: APIClient | None = None
         self._answered = self._failed = 0.0
         self._init: Path | None = None
@@ -361,8 +362,9 @@ class DockerEngine:
                 f"the image {INIT_IMAGE} is missing: run `fnbox images build`"
             ) from error
         path: Path = self._state_dir / "init" / found["Id"].removeprefix("sha256:")[:16] / "init"
-        if not path.exists():
-            _write_executable(path, self._take_out_init())
+        with self._taking_out:  # one does, of all that start first
+            if not path.exists():
+                _write_executable(path, self._take_out_init())
         self._init, self._init_looked_up = path, now
         return path
 

@@ -73,6 +73,16 @@ def test_one_fault_is_not_noticed(
     assert faulty.done == {fault: 6}
 
 
+def test_of_all_containers_that_start_first_one_takes_the_init_out(
+    tmp_path: Path, scripted: ScriptedEngine
+) -> None:
+    engine = DockerEngine(address=scripted.address, instance="i", state_dir=tmp_path / "state")
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: start(engine, f"c{number}"), range(8)))
+    assert sum(request.endswith("/archive") for request in scripted.asked) == 1
+    assert set(scripted.containers) == {f"c{number}" for number in range(8)}
+
+
 def test_a_container_whose_answer_was_lost_is_found_and_not_made_twice(
     scripted: ScriptedEngine, faulty: FaultyEngine, engine: DockerEngine
 ) -> None:
