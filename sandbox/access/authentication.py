@@ -15,11 +15,11 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
 
 from sandbox.access import key_ids, sigv4
 from sandbox.access.errors import AuthenticationError, UnrecognizedClient
 from sandbox.access.principals import Principal, believed, root_arn
+from sandbox.http.wire import INSIDE, request_target
 from sandbox.threads import run_native
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from sandbox.access.sessions import Sessions
     from sandbox.access.store import AccessStore
     from sandbox.clock import Clock
-
-INSIDE = "fnbox.inside"
-"""Member of the WSGI environment of a request that came from within a function's container."""
 
 UNDESCRIBED_ROLE: tuple[Mapping[str, Any], ...] = (
     {
@@ -131,7 +128,7 @@ class Authentication:
         principal, secret = self._owner(signed.access_key, signed.token)
         sigv4.check_time(signed, self._clock.wall())
         payload = sigv4.body_hash(signed, hashed(signed))
-        sigv4.check_signature(signed, environ, sent_path(environ), payload, secret)
+        sigv4.check_signature(signed, environ, request_target(environ)[0], payload, secret)
         return principal
 
     def _owner(self, access_key: str, token: str | None) -> tuple[Principal, str]:
@@ -167,14 +164,6 @@ class Authentication:
                 policies = UNDESCRIBED_ROLE
             found = Principal(account, arn, "role", access_key, policies)
         return found, session.secret_key
-
-
-def sent_path(environ: Environ) -> str:
-    """The path of a request as it was sent."""
-    target: str = environ.get("RAW_URI") or quote(environ.get("PATH_INFO", ""))
-    if not target.startswith("/"):  # absolute form, from a client that believes in a proxy
-        target = urlsplit(target)._replace(scheme="", netloc="").geturl() or "/"
-    return target.partition("?")[0]
 
 
 def digest(body: bytes) -> str:

@@ -28,7 +28,7 @@ from werkzeug.exceptions import HTTPException
 import sandbox
 from sandbox.api.access import access_blueprint
 from sandbox.api.context import RECEIVED, new_request_id
-from sandbox.api.dispatch import Dispatch, Found, request_target
+from sandbox.api.dispatch import Dispatch, Found
 from sandbox.api.elsewhere import destination
 from sandbox.api.errors import Body, Reply
 from sandbox.api.events import events_blueprint
@@ -47,6 +47,7 @@ from sandbox.api.urls.front import FunctionUrls
 from sandbox.catalog import Code
 from sandbox.clock import Clock
 from sandbox.errors import AccessDenied, CallerError
+from sandbox.http.wire import request_target
 from sandbox.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:

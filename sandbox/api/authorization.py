@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sandbox.access.actions import LAMBDA, Where, asks, delivery_ask
 from sandbox.access.audit import ALLOWED, DENIED, WOULD_BE_DENIED, Entry, Note, source_of
-from sandbox.access.authentication import INSIDE, Authentication
+from sandbox.access.authentication import Authentication
 from sandbox.access.decisions import (
     ANYTHING,
     Ask,
@@ -33,6 +33,7 @@ from sandbox.api.context import RequestContext
 from sandbox.catalog import Catalog, Function
 from sandbox.clock import Clock
 from sandbox.errors import AccessDenied, FnboxError
+from sandbox.http.wire import INSIDE
 from sandbox.names import LATEST, FunctionKey, FunctionReference
 
 _HELD = 10_000
@@ -74,6 +75,7 @@ class Authorization:
         self._catalog = catalog
         self._clock = clock
         self._note = note
+        self._active = self._verifies or note is not None
         self._held: dict[tuple[Any, ...], _Held] = {}
         self.links = Links(clock)
 
@@ -82,10 +84,9 @@ class Authorization:
         """Whether there is an audit log."""
         return self._note is not None
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is asked, and nothing noted."""
-        return not (self._verifies or self.notes)
+    def asks(self, environ: Mapping[str, Any]) -> bool:
+        """Whether anything is asked, or noted, about a request."""
+        return self._active or INSIDE in environ
 
     # Lambda
 
@@ -147,7 +148,7 @@ class Authorization:
     def check_delivery(self, key: FunctionKey, target: str, request_id: str) -> None:
         """Raise AccessDenied unless a function's execution role may tell `target`, an ARN, what
         became of its event."""
-        if self.idle:
+        if not self._active:
             return
         function = self._catalog.find(key)
         role = role_name(function.latest.configuration["Role"]) if function else "-"

@@ -10,10 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 from sandbox.access.actions import LAMBDA
-from sandbox.access.authentication import INSIDE
 from sandbox.api import (
     account,
     aliases,
@@ -40,7 +38,7 @@ from sandbox.api.errors import (
 from sandbox.api.model import Model, Operation
 from sandbox.api.services import Call, Implementation, Services
 from sandbox.errors import FnboxError, InvalidRequestContent, RequestTooLarge
-from sandbox.http.wire import REQUEST_ID
+from sandbox.http.wire import REQUEST_ID, request_target
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +82,6 @@ class Dispatch:
         self._model = model
         self._services = services
         self._authorization = services.authorization
-        self._asks = not services.authorization.idle
         self._notes = services.authorization.notes
 
     def route(self, environ: Mapping[str, Any]) -> Found | None:
@@ -145,27 +142,16 @@ class Dispatch:
             raise NotImplementedOperation(f"fnbox does not implement lambda:{operation.name}.")
         body = read_body(environ, operation)
         context = read_context(environ, request_id, self._services.settings)
-        authentication = self._services.authentication
-        if authentication.verifies or INSIDE in environ:
-            context = verified(authentication, context, body, "lambda")
+        context = verified(self._services.authentication, context, body, "lambda")
         members = operation.parse(labels, query, environ, body)
         operation.validate(members)
-        if self._asks or INSIDE in environ:
+        if self._authorization.asks(environ):
             self._authorization.check(operation.name, members, context)
         result = implementation(Call(self._services, context, headers), members)
         status, modelled, answer = operation.write(result)
         if isinstance(answer, bytes) and (status == 200 or answer):
             modelled.append(("Content-Type", "application/json"))
         return status, modelled, answer
-
-
-def request_target(environ: Mapping[str, Any]) -> tuple[str, str]:
-    """Path and query as they were sent: a decoded path cannot be told apart any more."""
-    target = environ.get("RAW_URI") or quote(environ.get("PATH_INFO", ""))
-    if not target.startswith("/"):  # absolute form, from a client that believes in a proxy
-        target = urlsplit(target)._replace(scheme="", netloc="").geturl() or "/"
-    path, _, _ = target.partition("?")
-    return path, environ.get("QUERY_STRING", "")
 
 
 def read_body(environ: Mapping[str, Any], operation: Operation) -> bytes:

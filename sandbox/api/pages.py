@@ -18,7 +18,6 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from sandbox.access.actions import TAGGING, log_ask
-from sandbox.access.authentication import INSIDE
 from sandbox.access.decisions import ANYTHING, Ask, Decision
 from sandbox.access.principals import believed
 from sandbox.api.context import (
@@ -29,6 +28,7 @@ from sandbox.api.context import (
 )
 from sandbox.api.refusals import in_words_of, refusal
 from sandbox.errors import AccessDenied, CallerError
+from sandbox.http.wire import INSIDE
 
 if TYPE_CHECKING:
     from sandbox.access.authentication import Authentication
@@ -118,7 +118,7 @@ def ask_who_calls(
 
     @app.before_request
     def who_calls() -> Response | None:
-        needed = authentication.needed(request.environ) or not authorization.idle
+        needed = authorization.asks(request.environ)
         try:
             if request.endpoint == _LOGS:
                 return of_logs() if needed else None

@@ -26,12 +26,13 @@ from sandbox.api.context import (
     read_context,
     verified,
 )
-from sandbox.api.dispatch import read_bytes, request_target
+from sandbox.api.dispatch import read_bytes
 from sandbox.api.elsewhere import S3, Destination
 from sandbox.api.errors import Reply
 from sandbox.api.refusals import in_words_of, refusal
 from sandbox.aws.companion import Connect
 from sandbox.errors import CallerError
+from sandbox.http.wire import request_target
 from sandbox.settings import Settings
 
 if TYPE_CHECKING:

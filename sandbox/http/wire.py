@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
 
 REQUEST_ID = "fnbox.request_id"
 """Where WSGI's variables hold the request's id, once it is answered."""
@@ -44,6 +45,15 @@ _STATUS_LINES = {
     for status in HTTPStatus
 }
 _NO_LENGTH = (204, 304)
+
+
+def request_target(environ: Mapping[str, Any]) -> tuple[str, str]:
+    """Path and query as they were sent: a decoded path cannot be told apart any more."""
+    target = environ.get("RAW_URI") or quote(environ.get("PATH_INFO", ""))
+    if not target.startswith("/"):  # absolute form, from a client that believes in a proxy
+        target = urlsplit(target)._replace(scheme="", netloc="").geturl() or "/"
+    path, _, _ = target.partition("?")
+    return path, environ.get("QUERY_STRING", "")
 
 
 class Head(NamedTuple):

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from sandbox.access.authentication import INSIDE
 from sandbox.access.principals import ANONYMOUS
 from sandbox.api.context import (
     RequestContext,
@@ -22,7 +21,7 @@ from sandbox.api.context import (
     read_trace,
     verified,
 )
-from sandbox.api.dispatch import SYNC_BYTES, read_bytes, request_target, too_large
+from sandbox.api.dispatch import SYNC_BYTES, read_bytes, too_large
 from sandbox.api.errors import error_reply
 from sandbox.api.front_door import SANDBOX
 from sandbox.api.model import load
@@ -33,6 +32,7 @@ from sandbox.api.urls.answer import JSON, Answer, BadResponse, Headers, buffered
 from sandbox.api.urls.event import UrlRequest, event_of
 from sandbox.catalog import FunctionUrl
 from sandbox.errors import AccessDenied, CallerError, FnboxError, NotFound
+from sandbox.http.wire import request_target
 from sandbox.invocation import Invocation
 from sandbox.lineage import forwarded
 from sandbox.names import FunctionReference
@@ -171,7 +171,7 @@ class FunctionUrls:
     ) -> None:
         """Raise AccessDenied, which says no more than that, for whom policies do not let in."""
         authorization = self._services.authorization
-        if authorization.idle and (caller is None or INSIDE not in environ):
+        if not authorization.asks(environ):
             return
         settings = self._services.settings
         context = caller or read_context(environ, request_id, settings, ANONYMOUS)
