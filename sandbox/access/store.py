@@ -46,7 +46,7 @@ class Limits:
     code_storage_bytes: int | None = None
     queued_events: int | None = None
     memory_mib: int | None = None
-    """Of all its environments together."""
+    """MemorySize of all calls that run at once."""
 
 
 LIMITS = tuple(item.name for item in fields(Limits))
