@@ -18,25 +18,19 @@ on Signature Version 4.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from typing import Any
 
+from sandbox.access import sigv4
+from sandbox.access.authentication import digest
 from sandbox.access.decisions import Ask
+from sandbox.access.errors import AuthenticationError
+from sandbox.access.sigv4 import Signed
 from sandbox.api.context import RequestContext
 from sandbox.catalog import FunctionUrl, Policy, iam
 from sandbox.errors import AccessDenied
 from sandbox.names import FunctionReference
-from sandbox.threads import run_native
-
-ALGORITHM = "AWS4-HMAC-SHA256"
-SKEW_SECONDS = 300
-LONGEST_SECONDS = 604_800
-"""For which a presigned request may be valid."""
-LARGE = 64 * 1024
 
 ACTIONS = ("lambda:InvokeFunctionUrl", "lambda:InvokeFunction")
 """A policy has to allow both."""
@@ -46,84 +40,46 @@ FORBIDDEN = (
     "https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
 )
 
-_FIELD = re.compile(r"(Credential|SignedHeaders|Signature)=([^,\s]+)")
-_SIGNATURE = re.compile(r"[0-9a-f]{64}")
-
-
-class Signature(NamedTuple):
-    """What a Signature Version 4 says, in a header or in a presigned query."""
-
-    credential: str
-    signed_headers: str
-    signature: str
-    at: str
-    """As `20261122T170000Z`."""
-    seconds: int
-    """For which it is valid."""
-    payload_sha256: str | None
-    """Of the body, in hexadecimal; None where the caller has not signed it."""
-
-    @property
-    def access_key(self) -> str:
-        return self.credential.partition("/")[0]
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def forbidden() -> AccessDenied:
     return AccessDenied(FORBIDDEN)
 
 
-def read_signature(environ: Mapping[str, Any]) -> Signature:
+def read_signature(environ: Mapping[str, Any]) -> Signed:
     """What the caller signed; AccessDenied for a request that is not signed."""
-    given = environ.get("HTTP_X_AMZ_CONTENT_SHA256")
-    payload = given if given and _SIGNATURE.fullmatch(given) else None
-    header: str = environ.get("HTTP_AUTHORIZATION", "")
-    if header:
-        algorithm, _, rest = header.partition(" ")
-        fields = dict(_FIELD.findall(rest))
-        at, seconds = environ.get("HTTP_X_AMZ_DATE", ""), str(SKEW_SECONDS)
-    else:
-        query = parse_qs(environ.get("QUERY_STRING", ""))
-        one = {name: values[0] for name, values in query.items()}
-        algorithm, at = one.get("X-Amz-Algorithm", ""), one.get("X-Amz-Date", "")
-        seconds = one.get("X-Amz-Expires", "")
-        fields = {name: one.get(f"X-Amz-{name}", "") for name in _FIELDS}
-    if algorithm != ALGORITHM or not seconds.isdecimal() or len(seconds) > 6:
-        raise forbidden()
-    credential, signed, signature = (fields.get(name, "") for name in _FIELDS)
-    return Signature(credential, signed, signature, at, int(seconds), payload)
-
-
-_FIELDS = ("Credential", "SignedHeaders", "Signature")
-
-
-def check_signature(signature: Signature, region: str, now: float) -> None:
-    """Raise AccessDenied for one that no key could make valid here and now."""
-    access_key, *scope = signature.credential.split("/")
     try:
-        at = datetime.strptime(signature.at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
-    except ValueError as error:
+        signed = sigv4.read(environ)
+    except AuthenticationError as error:
+        raise forbidden() from error
+    in_header = signed.seconds is None
+    if in_header and environ.get("HTTP_X_AMZ_DATE") != signed.at:
+        raise forbidden()  # its time is elsewhere, or in another form
+    return signed
+
+
+def check_signature(signed: Signed, region: str, now: float) -> None:
+    """Raise AccessDenied for one that no key could make valid here and now."""
+    try:
+        sigv4.check_scope(signed, "lambda")
+        sigv4.check_time(signed, now)
+    except AuthenticationError as error:
         raise forbidden() from error
     if not (
-        access_key
-        and scope == [signature.at[:8], region, "lambda", "aws4_request"]
-        and "host" in signature.signed_headers.split(";")
-        and _SIGNATURE.fullmatch(signature.signature)
-        and at - SKEW_SECONDS <= now <= at + min(signature.seconds, LONGEST_SECONDS)
+        signed.access_key
+        and "/" not in signed.access_key
+        and signed.region == region
+        and "host" in signed.headers.split(";")
+        and _SHA256.fullmatch(signed.signature)
     ):
         raise forbidden()
 
 
-def check_body(signature: Signature, body: bytes) -> None:
+def check_body(signed: Signed, body: bytes) -> None:
     """Raise AccessDenied for a body that is not the one that was signed."""
-    if signature.payload_sha256 is None:
-        return
-    digest = run_native(_digest, body) if len(body) > LARGE else _digest(body)
-    if digest != signature.payload_sha256:
+    if signed.payload and _SHA256.fullmatch(signed.payload) and digest(body) != signed.payload:
         raise forbidden()
-
-
-def _digest(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
 
 
 def asks(url: FunctionUrl) -> list[Ask]:
@@ -158,10 +114,10 @@ def check_access(url: FunctionUrl, policy: Policy | None, caller: RequestContext
             raise forbidden()
 
 
-def identity(signature: Signature, caller: RequestContext) -> dict[str, str | None]:
+def identity(signed: Signed, caller: RequestContext) -> dict[str, str | None]:
     """`requestContext.authorizer.iam`: a caller is the root user of its account."""
     return {
-        "accessKey": signature.access_key,
+        "accessKey": signed.access_key,
         "accountId": caller.account,
         "callerId": caller.account,
         "cognitoIdentity": None,
