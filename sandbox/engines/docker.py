@@ -272,15 +272,8 @@ class DockerEngine:
             self._persist(remove, _REMOVAL)
 
     def containers(self, *, earlier: bool = False) -> Sequence[str]:
-        def every(client: APIClient, seconds: float) -> list[dict[str, Any]]:
-            filters = json.dumps({"label": [f"{INSTANCE_LABEL}={self._instance}"]})
-            url = client._url("/containers/json")
-            answer = client._get(url, params={"all": 1, "filters": filters}, timeout=seconds)
-            found: list[dict[str, Any]] = client._result(answer, json=True)
-            return found
-
         with translated("containers"):
-            found = self._persist(every, _LIST)
+            found = self._persist(self._own("containers/json"), _LIST)
         own = self._labels[PROCESS_LABEL] if earlier else None
         return [each["Id"] for each in found if own != each["Labels"].get(PROCESS_LABEL, "")]
 
@@ -293,19 +286,49 @@ class DockerEngine:
 
     def networks(self) -> Sequence[str]:
         with translated("networks"):
-            label = f"{INSTANCE_LABEL}={self._instance}"
-            return [found["Name"] for found in self._ready().networks(filters={"label": label})]
+            return [found["Name"] for found in self._persist(self._own("networks"), _LIST)]
 
     def create_network(self, name: str, options: dict[str, str]) -> None:
+        body = {
+            "Name": name,
+            "CheckDuplicate": True,
+            "Driver": "bridge",
+            "Options": options,
+            "Labels": {INSTANCE_LABEL: self._instance},
+            "EnableIPv6": False,
+        }
+
+        def create(client: APIClient, seconds: float) -> None:
+            url = client._url("/networks/create")
+            try:
+                client._result(client._post_json(url, data=body, timeout=seconds), json=True)
+            except docker.errors.APIError as error:
+                if error.status_code != 409:  # an attempt without an answer has made it
+                    raise
+
         with translated(f"network {name}"):
-            labels = {INSTANCE_LABEL: self._instance}
-            self._ready().create_network(
-                name, driver="bridge", options=options, labels=labels, enable_ipv6=False
-            )
+            self._persist(create, _CHANGE)
 
     def remove_network(self, name: str) -> None:
-        with translated(f"network {name}"), suppress(docker.errors.NotFound):
-            self._ready().remove_network(name)
+        def remove(client: APIClient, seconds: float) -> None:
+            url = client._url("/networks/{0}", name)
+            with suppress(docker.errors.NotFound):
+                client._result(client._delete(url, timeout=seconds))
+
+        with translated(f"network {name}"):
+            self._persist(remove, _REMOVAL)
+
+    def _own(self, path: str) -> Callable[[APIClient, float], list[dict[str, Any]]]:
+        """Asks for what is labelled as this instance's."""
+
+        def every(client: APIClient, seconds: float) -> list[dict[str, Any]]:
+            filters = json.dumps({"label": [f"{INSTANCE_LABEL}={self._instance}"]})
+            url = client._url(f"/{path}")
+            answer = client._get(url, params={"all": 1, "filters": filters}, timeout=seconds)
+            found: list[dict[str, Any]] = client._result(answer, json=True)
+            return found
+
+        return every
 
     def _ready(self) -> APIClient:
         """The client of an engine that answers. Raises what the SDK does, in three seconds."""
