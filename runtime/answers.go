@@ -20,6 +20,20 @@ func (c *client) read(req *request, limit int64) ([]byte, error) {
 	return payload, err
 }
 
+// small reads a body of which little is expected. One that cannot be had is answered for;
+// keep tells whether the connection goes on then.
+func (c *client) small(req *request) (body []byte, ok, keep bool) {
+	body, err := c.read(req, keepBody)
+	switch err {
+	case nil:
+		return body, true, true
+	case errTooLarge:
+		return nil, false, c.refuseSize(req, keepBody)
+	}
+	c.complain(err)
+	return nil, false, false
+}
+
 // proceed asks for the body where the client waits to be asked.
 func (c *client) proceed(req *request) error {
 	if req.expects {

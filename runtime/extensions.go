@@ -173,14 +173,11 @@ func (s *supervisor) routeOther(c *client, req *request) bool {
 
 func (s *supervisor) register(c *client, req *request) bool {
 	name := req.header.get("Lambda-Extension-Name")
-	body, err := c.read(req, keepBody)
-	switch {
-	case err == errTooLarge:
-		return c.refuseSize(req, keepBody)
-	case err != nil:
-		c.complain(err)
-		return false
-	case name == "":
+	body, ok, keep := c.small(req)
+	if !ok {
+		return keep
+	}
+	if name == "" {
 		return c.refuse(req, 403, "Extension.InvalidExtensionName", "Empty extension name")
 	}
 	var asked struct {

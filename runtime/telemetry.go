@@ -57,13 +57,9 @@ func (api *telemetryAPI) invalid(why string) *refusal {
 
 // subscribe answers a request to subscribe, of an external or an internal extension.
 func (s *supervisor) subscribe(c *client, req *request, api *telemetryAPI) bool {
-	body, err := c.read(req, keepBody)
-	switch {
-	case err == errTooLarge:
-		return c.refuseSize(req, keepBody)
-	case err != nil:
-		c.complain(err)
-		return false
+	body, ok, keep := c.small(req)
+	if !ok {
+		return keep
 	}
 	r := c.run
 	s.mu.Lock()
