@@ -13,8 +13,6 @@ monkey.patch_all()
 
 import json  # noqa: E402
 import statistics  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
 
 import click  # noqa: E402
 
@@ -24,6 +22,7 @@ from sandbox.names import FunctionKey, FunctionReference  # noqa: E402
 from sandbox.traces.documents import documents  # noqa: E402
 from sandbox.traces.record import Trace  # noqa: E402
 from sandbox.traces.store import Traces  # noqa: E402
+from tests.bench.processes import microseconds  # noqa: E402
 
 REFERENCE = FunctionReference(FunctionKey("000000000000", "us-east-1", "my-function"), None)
 HEADER = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
@@ -54,14 +53,6 @@ def with_(traces: Traces) -> Trace:
         trace.status = "success"
         trace.error_type = None
     return trace
-
-
-def microseconds(call: Callable[[], object], calls: int) -> float:
-    """A call's share of the CPU time of many: other processes do not count."""
-    began = time.process_time()
-    for _ in range(calls):
-        call()
-    return (time.process_time() - began) / calls * 1e6
 
 
 @click.command()

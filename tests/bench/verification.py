@@ -21,12 +21,13 @@ import click
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from sandbox.access.authentication import INSIDE, Authentication
+from sandbox.access.authentication import Authentication
 from sandbox.access.principals import believed
 from sandbox.api.context import read_context, verified
 from sandbox.catalog.database import Database
 from sandbox.clock import SystemClock
 from sandbox.settings import Settings
+from tests.bench.processes import microseconds
 from tests.support.access import environ_of, make_authentication, sign
 
 INVOKE = "http://127.0.0.1:4566/2015-03-31/functions/my-function/invocations"
@@ -46,19 +47,10 @@ def step(authentication: Authentication, environ: dict[str, Any]) -> Callable[[]
     context = read_context(environ, "id", Settings())
 
     def call() -> None:
-        if authentication.verifies or INSIDE in environ:
-            verified(authentication, context, BODY, "lambda")
+        verified(authentication, context, BODY, "lambda")
         believed(ACCOUNT)
 
     return call
-
-
-def microseconds(call: Callable[[], object], calls: int) -> float:
-    """A call's share of the CPU time of many: other processes do not count."""
-    began = time.process_time()
-    for _ in range(calls):
-        call()
-    return (time.process_time() - began) / calls * 1e6
 
 
 @click.command()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.support.images import compiled, ensure
+from tests.support.images import by_runtime, compiled, ensure
 from tests.support.instance import Deploy, Function, Instance
 from tests.support.probes import PROBES, PYTHON, QUICK, Probe
 
@@ -69,18 +69,7 @@ OWN: Mapping[str, Mapping[str, str | None]] = {
 }
 
 
-def _parameters() -> list[object]:
-    return [
-        pytest.param(
-            probe,
-            id=probe.runtime,
-            marks=() if probe.runtime in QUICK else pytest.mark.thorough,
-        )
-        for probe in PROBES
-    ]
-
-
-@pytest.fixture(scope="module", params=_parameters())
+@pytest.fixture(scope="module", params=by_runtime(PROBES, QUICK))
 def probe(request: pytest.FixtureRequest) -> Probe:
     chosen: Probe = request.param
     ensure(chosen.runtime)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.support.images import compiled, ensure
+from tests.support.images import by_runtime, compiled, ensure
 from tests.support.instance import Function, Instance
 from tests.support.languages import LANGUAGES, Language
 
@@ -20,18 +20,7 @@ _QUICK = ("python3.13", "nodejs24.x", "ruby3.3", "java21", "provided.al2023", "p
 _LIMIT = 6_291_556
 
 
-def _parameters() -> list[object]:
-    return [
-        pytest.param(
-            language,
-            id=language.runtime,
-            marks=() if language.runtime in _QUICK else pytest.mark.thorough,
-        )
-        for language in LANGUAGES
-    ]
-
-
-@pytest.fixture(scope="module", params=_parameters())
+@pytest.fixture(scope="module", params=by_runtime(LANGUAGES, _QUICK))
 def language(request: pytest.FixtureRequest) -> Language:
     chosen: Language = request.param
     ensure(chosen.runtime)

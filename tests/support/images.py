@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.support.instance import ROOT, docker, environment
 
@@ -76,3 +79,13 @@ def compiled(sources: Mapping[str, str], folder: Path) -> dict[str, str | bytes]
         docker("rmi", image)
     files = (path for path in (folder / "package").rglob("*") if path.is_file())
     return {path.relative_to(folder / "package").as_posix(): path.read_bytes() for path in files}
+
+
+def by_runtime(each: Iterable[Any], quick: Collection[str]) -> list[object]:
+    """As a fixture's parameters: those are `thorough` whose runtime is not one of the quick."""
+    return [
+        pytest.param(
+            one, id=one.runtime, marks=() if one.runtime in quick else pytest.mark.thorough
+        )
+        for one in each
+    ]
