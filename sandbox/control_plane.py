@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from sandbox.environments.provisioning import Provisioning
 from sandbox.environments.runtimes import RuntimeImages
 from sandbox.environments.scheduler import Scheduler
 from sandbox.environments.supply import ImageSupply
+from sandbox.environments.turns import CALLS_PER_CPU, Crowding, Turns
 from sandbox.errors import EngineError, NotFound
 from sandbox.logs.store import LogStore
 from sandbox.metrics import Metrics
@@ -171,6 +173,9 @@ class ControlPlane:
             traces=traces,
             wait_timeout=settings.wait_timeout,
             limits=limits,
+            turns=Turns(
+                CALLS_PER_CPU * (os.cpu_count() or 1), Crowding(clock), self._scheduler, clock
+            ),
         )
         provisioning = Provisioning(self.catalog, self.pool)
         self.service.activate_unsettled()

@@ -18,6 +18,7 @@ from sandbox.catalog.records import Version
 from sandbox.catalog.reservations import provisioned_total
 from sandbox.environments.pool import EnvironmentPool
 from sandbox.environments.settling import release_settled
+from sandbox.environments.turns import Turns
 from sandbox.errors import (
     CallerError,
     Conflict,
@@ -73,6 +74,7 @@ class InvokeService:
         traces: Traces,
         wait_timeout: float,
         limits: AccountLimits,
+        turns: Turns,
     ) -> None:
         self._catalog = catalog
         self._pool = pool
@@ -81,6 +83,7 @@ class InvokeService:
         self._traces = traces
         self._wait_timeout = wait_timeout
         self._limits = limits
+        self._turns = turns
         self._running: Counter[FunctionKey] = Counter()
         self._sharing: Counter[tuple[str, str]] = Counter()
         """Calls of functions that reserve nothing, by account and region."""
@@ -119,19 +122,28 @@ class InvokeService:
         try:
             invocation.trace.version = version.version
             invocation.trace.routed = self._traces.now()
-            environment = self._pool.lease(version, self._wait_timeout, invocation.tenant_id)
-            lost = True
+            turn = self._turns.take(version.arn)
             try:
-                outcome = environment.invoke(invocation)
-                lost = False
+                outcome = self._run_leased(invocation, version)
+                turn.duration_ms = outcome.duration_ms
+                return outcome
             finally:
-                if environment.settling is None or lost:
-                    self._pool.release(environment, lost=lost)
-                else:
-                    release_settled(self._pool, environment)
-            return outcome
+                self._turns.end(turn)
         finally:
             self._dismiss(invocation.reference.key, shares, memory_mib)
+
+    def _run_leased(self, invocation: Invocation, version: Version) -> Outcome:
+        environment = self._pool.lease(version, self._wait_timeout, invocation.tenant_id)
+        lost = True
+        try:
+            outcome = environment.invoke(invocation)
+            lost = False
+        finally:
+            if environment.settling is None or lost:
+                self._pool.release(environment, lost=lost)
+            else:
+                release_settled(self._pool, environment)
+        return outcome
 
     def stream(self, invocation: Invocation) -> ResponseStream:
         """Run an invocation, in the background; returns once its response begins, or ends.

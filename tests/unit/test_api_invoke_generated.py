@@ -26,6 +26,7 @@ from sandbox.names import LATEST, FunctionKey
 from sandbox.service import InvokeService
 from sandbox.traces.store import Traces
 from tests.support.api import ACCOUNT, REGION, Api, open_api
+from tests.support.times import turns
 
 # As the Invoke API has them, and botocore's model at another place.
 NAME = re.compile(
@@ -100,6 +101,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         traces=Traces(opened.clock, count=10, max_bytes=2**20),
         wait_timeout=1,
         limits=AccountLimits(concurrency=1000),
+        turns=turns(opened.clock)[0],
     )
     image = {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
     tenancy = {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +10,7 @@ from sandbox.clock import FakeClock
 from sandbox.environments import leftovers
 from sandbox.environments.leftovers import Leftovers
 from sandbox.errors import EngineError, EngineUnavailable
+from tests.support.times import Times
 
 
 class Engine:
@@ -27,25 +26,6 @@ class Engine:
         if self.error:
             raise self.error
         self.there.discard(container)
-
-
-class Times:
-    """A scheduler whose time is moved by the test."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        self._clock = clock
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-
-    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
-        heapq.heappush(self._due, (self._clock.monotonic() + seconds, len(self._due), function))
-
-    def pass_(self, seconds: float) -> None:
-        end = self._clock.monotonic() + seconds
-        while self._due and self._due[0][0] <= end:
-            at, _, function = heapq.heappop(self._due)
-            self._clock.advance(at - self._clock.monotonic())
-            function()
-        self._clock.advance(end - self._clock.monotonic())
 
 
 @pytest.fixture

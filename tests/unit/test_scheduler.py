@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import pytest
 
 from sandbox.clock import FakeClock, SystemClock
 from sandbox.environments.scheduler import Alarm, Scheduler
+from tests.support.pool import HeldScheduler
 
 
 def test_calls_come_in_the_order_in_which_they_are_due() -> None:
@@ -41,18 +41,8 @@ def test_what_is_not_due_when_it_closes_is_forgotten() -> None:
     assert not called.is_set()
 
 
-class Later:
-    """A scheduler whose calls a test makes."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[float, Callable[[], None]]] = []
-
-    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
-        self.calls.append((seconds, function))
-
-
-def alarmed() -> tuple[Alarm, Later, FakeClock, list[float]]:
-    later, clock, rung = Later(), FakeClock(start=100), list[float]()
+def alarmed() -> tuple[Alarm, HeldScheduler, FakeClock, list[float]]:
+    later, clock, rung = HeldScheduler(), FakeClock(start=100), list[float]()
     return Alarm(later, clock, lambda: rung.append(clock.monotonic())), later, clock, rung  # type: ignore[arg-type]
 
 

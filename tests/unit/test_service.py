@@ -28,6 +28,7 @@ from sandbox.names import LATEST, FunctionKey, FunctionReference
 from sandbox.service import InvokeService
 from sandbox.traces.store import Traces
 from tests.support.functions import until
+from tests.support.times import turns
 
 ACCOUNT = "000000000000"
 
@@ -107,6 +108,7 @@ def service(catalog: Catalog, environment: Environment, metrics: Metrics) -> Inv
         traces=Traces(FakeClock(), count=10, max_bytes=2**20),
         wait_timeout=1,
         limits=AccountLimits(concurrency=3),
+        turns=turns(FakeClock())[0],
     )
 
 
