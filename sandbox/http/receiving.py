@@ -27,6 +27,8 @@ they have sent all; then the connection is closed."""
 _UNREAD_IN_CHUNKS = 2**20
 """Of one in chunks: each costs as much as thousands of bytes, and may hold a single one."""
 _FIRST_BYTES = 32 * 2**10
+_BLOCK_BYTES = 512 * 2**10
+"""What a body comes in is made of zeros first: in a block of this size they stay in caches."""
 _PIECE_BYTES = 64 * 2**10
 
 
@@ -116,18 +118,24 @@ class Body:
             self._left = 0
             return held
         self._receiver.begin_body()
-        data = bytearray(held)
+        blocks: list[bytes | memoryview] = [held]
         count, length = len(held), self._left
         while count < length:
-            if count == len(data):
-                data.extend(bytes(min(length - count, max(count, _FIRST_BYTES))))
-            with memoryview(data) as view, view[count:] as rest:
-                received = self._receiver.recv_into(rest)
-            if not received:
-                break
+            size = min(length - count, max(count, _FIRST_BYTES), _BLOCK_BYTES)
+            block = memoryview(bytearray(size))
+            received = self._fill(block)
+            blocks.append(block[:received])
             count += received
+            if received < size:
+                break
         self._left -= count
-        return bytes(data[:count] if self._left else data)
+        return b"".join(blocks)
+
+    def _fill(self, block: memoryview) -> int:
+        count = 0
+        while count < len(block) and (received := self._receiver.recv_into(block[count:])):
+            count += received
+        return count
 
     def skip(self) -> bool:
         """Leave what was not read behind; whether the connection can be used again."""
