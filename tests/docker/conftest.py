@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,10 @@ from botocore.credentials import Credentials
 
 from sandbox.settings import Settings
 from sandbox.setup.deploy import own_keys
+from tests.support import peer as channel
 from tests.support.access import client
 from tests.support.instance import RUNNING, Deploy, Function, Instance, Start
+from tests.support.peer import INITIALIZED, LOOP, Boot, Peer
 
 HERE = Path(__file__).parent
 
@@ -79,3 +84,37 @@ def enforcing(start: Start) -> Instance:
     made.client.close()
     made.client = client("lambda", made.url, Credentials(*keys.values()))
     return made
+
+
+@pytest.fixture(scope="session")
+def init_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The init to test: `FNBOX_TEST_INIT`, else the one in the image `fnbox/init`."""
+    if given := os.environ.get("FNBOX_TEST_INIT"):
+        return Path(given)
+    return channel.extract("fnbox/init", "/init", tmp_path_factory.mktemp("init") / "init")
+
+
+@pytest.fixture(scope="session")
+def python_image() -> str:
+    """An image with `python3`."""
+    return os.environ.get("FNBOX_TEST_IMAGE", "fnbox/python3.13")
+
+
+@pytest.fixture
+def boot(init_binary: Path, python_image: str) -> Iterator[Boot]:
+    """Start a container whose runtime is LOOP and then the given code; nothing is left of it."""
+    run = uuid.uuid4().hex
+    with ExitStack() as stack:
+
+        def start(
+            code: str, *, wait: bool = True, extra: tuple[str, ...] = (), **over: Any
+        ) -> Peer:
+            peer = stack.enter_context(channel.container(init_binary, python_image, run, extra))
+            peer.configure({"main.py": LOOP + code}, ["python3", "/var/task/main.py"], **over)
+            peer.start()
+            if wait:
+                peer.until(INITIALIZED)
+            return peer
+
+        yield start
+    assert channel.containers(run) == []

@@ -17,7 +17,7 @@ import subprocess
 import tarfile
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -47,6 +47,24 @@ ISOLATION = (
     "--tmpfs=/tmp:exec,mode=1777,size=512m",
     "--tmpfs=/var/task:exec,mode=755,size=64m",
 )
+
+# What a runtime in Python begins with: `serve(handler)` is a whole one.
+LOOP = """
+import http.client, json, os, sys, threading, time
+connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+BASE = "/2018-06-01/runtime"
+
+def call(method, path, body=None, headers={}):
+    connection.request(method, BASE + path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read()
+
+def serve(handler):
+    while True:
+        _, headers, event = call("GET", "/invocation/next")
+        path = "/invocation/" + headers["Lambda-Runtime-Aws-Request-Id"] + "/response"
+        call("POST", path, json.dumps(handler(json.loads(event))))
+"""
 
 
 class Frame(NamedTuple):
@@ -159,6 +177,10 @@ class Peer:
         """What `docker VERB CONTAINER ARGUMENTS` prints."""
         return _docker(verb, self.container, *arguments)
 
+    def pids(self) -> list[int]:
+        """The processes in the container, as the host numbers them: the init is the first."""
+        return sorted(int(line) for line in self.docker("top", "-o", "pid").splitlines()[1:])
+
     def wait(self) -> int:
         """The container's exit code, once it has one."""
         return int(self.docker("wait"))
@@ -168,6 +190,17 @@ class Peer:
 
     def __exit__(self, *_: object) -> None:
         self.connection.close()
+
+
+Boot = Callable[..., Peer]
+"""`boot(code, wait=True, extra=(), **configuration)`: a container whose runtime is that code."""
+
+
+def invoke(peer: Peer, event: object) -> tuple[Any, bytes]:
+    """What the runtime makes of an event, and the output before that."""
+    frame, output = peer.invoke(json.dumps(event).encode())
+    assert frame.kind == RESULT, f"{frame}, {output.decode()}"
+    return json.loads(frame.payload), output
 
 
 def _docker(*arguments: str) -> str:
