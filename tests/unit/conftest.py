@@ -1,4 +1,5 @@
-"""What tests share: threads; and a queue and an outbox in a new database, on a held clock."""
+"""What tests share: threads; and a catalog, or a queue and an outbox, in a new database, on a held
+clock."""
 
 from __future__ import annotations
 
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.catalog import Catalog
 from sandbox.catalog import database as database_module
 from sandbox.catalog.database import Database
 from sandbox.clock import FakeClock
+from sandbox.names import LATEST
 from sandbox.queue import EventQueue, Outbox
+from tests.support.catalog import KEY, REQUEST
 
 _REAL = (Database.at, database_module.PRAGMAS)
 
@@ -83,3 +87,24 @@ def queue(database: Database, clock: FakeClock) -> EventQueue:
 @pytest.fixture
 def outbox(database: Database, clock: FakeClock) -> Outbox:
     return Outbox(database, clock)
+
+
+@pytest.fixture
+def draws() -> list[float]:
+    """What the catalog's random numbers will be, from the end."""
+    return []
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, clock: FakeClock, draws: list[float]) -> Iterator[Catalog]:
+    catalog = Catalog.open(tmp_path, clock=clock, random=lambda: draws.pop())
+    yield catalog
+    catalog.close()
+
+
+@pytest.fixture
+def ready(catalog: Catalog) -> Catalog:
+    """With an Active function `f`."""
+    catalog.create_function(KEY, REQUEST)
+    catalog.activate(KEY, LATEST)
+    return catalog
