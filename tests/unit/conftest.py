@@ -1,12 +1,12 @@
-"""What tests share: threads; and a catalog, or a queue and an outbox, in a new database, on a held
-clock."""
+"""What tests share: threads; and a catalog, or a queue, an outbox and a dispatcher, in a new
+database, on a held clock."""
 
 from __future__ import annotations
 
 import gc
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from sandbox.catalog import Catalog
 from sandbox.catalog import database as database_module
 from sandbox.catalog.database import Database
 from sandbox.clock import FakeClock
+from sandbox.metrics import Metrics
 from sandbox.names import LATEST
-from sandbox.queue import EventQueue, Outbox
+from sandbox.queue import Dispatcher, EventQueue, Outbox
 from tests.support.catalog import KEY, REQUEST
+from tests.support.events import Policies, Runner
 
 _REAL = (Database.at, database_module.PRAGMAS)
 
@@ -87,6 +89,35 @@ def queue(database: Database, clock: FakeClock) -> EventQueue:
 @pytest.fixture
 def outbox(database: Database, clock: FakeClock) -> Outbox:
     return Outbox(database, clock)
+
+
+@pytest.fixture
+def policies() -> Policies:
+    return Policies()
+
+
+@pytest.fixture
+def runner() -> Runner:
+    return Runner()
+
+
+@pytest.fixture
+def dispatch(
+    queue: EventQueue, outbox: Outbox, runner: Runner, policies: Policies, clock: FakeClock
+) -> Iterator[Callable[..., Dispatcher]]:
+    made: list[Dispatcher] = []
+
+    def start(**options: float) -> Dispatcher:
+        made.append(
+            Dispatcher(queue, outbox, runner, policies, clock, Metrics(), **options)  # type: ignore[arg-type]
+        )
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    runner.gate.set()
+    for one in made:
+        assert one.close(10)
 
 
 @pytest.fixture
