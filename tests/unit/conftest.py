@@ -1,5 +1,5 @@
-"""What tests share: threads; and a catalog, or a queue, an outbox and a dispatcher, in a new
-database, on a held clock."""
+"""What tests share: threads; a catalog, or a queue, an outbox and a dispatcher, in a new database,
+on a held clock; and an API over a new catalog."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from sandbox.clock import FakeClock
 from sandbox.metrics import Metrics
 from sandbox.names import LATEST
 from sandbox.queue import Dispatcher, EventQueue, Outbox
+from tests.support.api import Api, open_api
 from tests.support.catalog import KEY, REQUEST
 from tests.support.events import Policies, Runner
 
@@ -139,3 +141,15 @@ def ready(catalog: Catalog) -> Catalog:
     catalog.create_function(KEY, REQUEST)
     catalog.activate(KEY, LATEST)
     return catalog
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    opened = open_api(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(api: Api) -> Any:
+    return api.boto()
