@@ -153,3 +153,18 @@ def api(tmp_path: Path) -> Iterator[Api]:
 @pytest.fixture
 def client(api: Api) -> Any:
     return api.boto()
+
+
+@pytest.fixture(scope="module")
+def _opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    opened = open_api(tmp_path_factory.mktemp("state"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def echo(_opened: Api) -> Api:
+    """An API for calls alone, one for the tests of a module: a call changes nothing but what the
+    service remembers."""
+    _opened.service.reset()
+    return _opened
