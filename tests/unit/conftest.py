@@ -1,5 +1,5 @@
 """What tests share: threads; a catalog, or a queue, an outbox and a dispatcher, in a new database,
-on a held clock; and an API over a new catalog."""
+and a store of packages, on a held clock; and an API over a new catalog."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.catalog import Catalog
+from sandbox.catalog import Catalog, CodeStore
 from sandbox.catalog import database as database_module
 from sandbox.catalog.database import Database
 from sandbox.clock import FakeClock
@@ -120,6 +120,11 @@ def dispatch(
     runner.gate.set()
     for one in made:
         assert one.close(10)
+
+
+@pytest.fixture
+def packages(tmp_path: Path, clock: FakeClock) -> CodeStore:
+    return CodeStore(tmp_path / "code", clock)
 
 
 @pytest.fixture
