@@ -1,5 +1,5 @@
-"""What tests share: threads; a catalog, or a queue, an outbox and a dispatcher, in a new database,
-and a store of packages, on a held clock; and an API over a new catalog."""
+"""What tests share: threads; databases; a catalog, a queue with its outbox and dispatcher, stores
+of packages and of logs, all new and on a held clock; and an API over a new catalog."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sandbox.catalog import Catalog, CodeStore
 from sandbox.catalog import database as database_module
 from sandbox.catalog.database import Database
 from sandbox.clock import FakeClock
+from sandbox.logs import LogStore
 from sandbox.metrics import Metrics
 from sandbox.names import LATEST
 from sandbox.queue import Dispatcher, EventQueue, Outbox
@@ -125,6 +126,24 @@ def dispatch(
 @pytest.fixture
 def packages(tmp_path: Path, clock: FakeClock) -> CodeStore:
     return CodeStore(tmp_path / "code", clock)
+
+
+@pytest.fixture
+def open_logs(tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., LogStore]]:
+    opened: list[LogStore] = []
+
+    def open_one(max_bytes: int = 2**20) -> LogStore:
+        opened.append(LogStore(tmp_path / "logs", clock, max_bytes))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def logs(open_logs: Callable[..., LogStore]) -> LogStore:
+    return open_logs()
 
 
 @pytest.fixture
