@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -41,6 +42,8 @@ from tests.support.access import make_authentication
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/lambda-role"
+ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:f"
+FUNCTIONS = "/2015-03-31/functions"
 IMAGE_ID = "sha256:" + "1f" * 32
 AUTHORIZATION = (
     f"AWS4-HMAC-SHA256 Credential=test/20261122/{REGION}/lambda/aws4_request, "
@@ -296,12 +299,42 @@ def zip_bytes(files: Mapping[str, str] | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def body_of_create(**members: Any) -> dict[str, Any]:
+    """The JSON of CreateFunction; a member that is None is left out."""
+    body = {
+        "FunctionName": "f",
+        "Runtime": "python3.13",
+        "Role": ROLE,
+        "Handler": "app.handler",
+        "Code": {"ZipFile": base64.b64encode(zip_bytes()).decode()},
+        **members,
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def without(document: dict[str, Any], *names: str) -> dict[str, Any]:
+    """What boto3 answers but these members, and but what it says of the response."""
+    return {k: v for k, v in document.items() if k not in (*names, "ResponseMetadata")}
+
+
 def refused(call: Callable[..., object], *args: Any, **members: Any) -> tuple[str, str]:
     """Code and text of the error that a boto3 client is answered."""
     with pytest.raises(ClientError) as caught:
         call(*args, **members)
     error = caught.value.response["Error"]
     return error["Code"], error["Message"]
+
+
+def refusal(call: Callable[[], object]) -> tuple[int, str, str]:
+    """Status, code and text of the error that a boto3 client is answered."""
+    with pytest.raises(ClientError) as caught:
+        call()
+    response = caught.value.response
+    return (
+        response["ResponseMetadata"]["HTTPStatusCode"],
+        response["Error"]["Code"],
+        response["Error"]["Message"],
+    )
 
 
 def error_of(answer: TestResponse) -> tuple[int, str, dict[str, Any]]:

@@ -1,20 +1,29 @@
-"""What tests share: threads; and a queue and an outbox in a new database, on a held clock."""
+"""What tests share: threads; databases; a catalog, a queue with its outbox and dispatcher, stores
+of packages and of logs, all new and on a held clock; and an API over a new catalog."""
 
 from __future__ import annotations
 
 import gc
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sandbox.catalog import Catalog, CodeStore
 from sandbox.catalog import database as database_module
 from sandbox.catalog.database import Database
 from sandbox.clock import FakeClock
-from sandbox.queue import EventQueue, Outbox
+from sandbox.logs import LogStore
+from sandbox.metrics import Metrics
+from sandbox.names import LATEST
+from sandbox.queue import Dispatcher, EventQueue, Outbox
+from tests.support.api import Api, open_api
+from tests.support.catalog import KEY, REQUEST
+from tests.support.events import Policies, Runner
 
 _REAL = (Database.at, database_module.PRAGMAS)
 
@@ -83,3 +92,103 @@ def queue(database: Database, clock: FakeClock) -> EventQueue:
 @pytest.fixture
 def outbox(database: Database, clock: FakeClock) -> Outbox:
     return Outbox(database, clock)
+
+
+@pytest.fixture
+def policies() -> Policies:
+    return Policies()
+
+
+@pytest.fixture
+def runner() -> Runner:
+    return Runner()
+
+
+@pytest.fixture
+def dispatch(
+    queue: EventQueue, outbox: Outbox, runner: Runner, policies: Policies, clock: FakeClock
+) -> Iterator[Callable[..., Dispatcher]]:
+    made: list[Dispatcher] = []
+
+    def start(**options: float) -> Dispatcher:
+        made.append(
+            Dispatcher(queue, outbox, runner, policies, clock, Metrics(), **options)  # type: ignore[arg-type]
+        )
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    runner.gate.set()
+    for one in made:
+        assert one.close(10)
+
+
+@pytest.fixture
+def packages(tmp_path: Path, clock: FakeClock) -> CodeStore:
+    return CodeStore(tmp_path / "code", clock)
+
+
+@pytest.fixture
+def open_logs(tmp_path: Path, clock: FakeClock) -> Iterator[Callable[..., LogStore]]:
+    opened: list[LogStore] = []
+
+    def open_one(max_bytes: int = 2**20) -> LogStore:
+        opened.append(LogStore(tmp_path / "logs", clock, max_bytes))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def logs(open_logs: Callable[..., LogStore]) -> LogStore:
+    return open_logs()
+
+
+@pytest.fixture
+def draws() -> list[float]:
+    """What the catalog's random numbers will be, from the end."""
+    return []
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, clock: FakeClock, draws: list[float]) -> Iterator[Catalog]:
+    catalog = Catalog.open(tmp_path, clock=clock, random=lambda: draws.pop())
+    yield catalog
+    catalog.close()
+
+
+@pytest.fixture
+def ready(catalog: Catalog) -> Catalog:
+    """With an Active function `f`."""
+    catalog.create_function(KEY, REQUEST)
+    catalog.activate(KEY, LATEST)
+    return catalog
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    opened = open_api(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(api: Api) -> Any:
+    return api.boto()
+
+
+@pytest.fixture(scope="module")
+def _opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    opened = open_api(tmp_path_factory.mktemp("state"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def echo(_opened: Api) -> Api:
+    """An API for calls alone, one for the tests of a module: a call changes nothing but what the
+    service remembers."""
+    _opened.service.reset()
+    return _opened

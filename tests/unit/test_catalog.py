@@ -1,19 +1,13 @@
-"""The catalog: lifecycle of functions, versions and aliases, by Lambda's rules and in its words."""
+"""The catalog: lifecycle of functions, by Lambda's rules and in its words."""
 
 from __future__ import annotations
 
-import io
-import re
 import threading
-import zipfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox.catalog import Catalog, Version
-from sandbox.catalog.code_store import GRACE
+from sandbox.catalog import Catalog
 from sandbox.clock import FakeClock
 from sandbox.errors import (
     CallerError,
@@ -24,10 +18,20 @@ from sandbox.errors import (
     RequestTooLarge,
     StorageError,
 )
-from sandbox.names import LATEST, FunctionKey, FunctionReference
+from sandbox.names import LATEST
+from tests.support.catalog import (
+    FN,
+    KEY,
+    REQUEST,
+    STALE,
+    publish,
+    ref,
+    refused,
+    revision_id,
+    update,
+    zipped,
+)
 
-KEY = FunctionKey("000000000000", "us-east-1", "f")
-FN = "arn:aws:lambda:us-east-1:000000000000:function:f"
 PENDING = (
     "The operation cannot be performed at this time. "
     "The function is currently in the following state: Pending"
@@ -35,78 +39,6 @@ PENDING = (
 IN_PROGRESS = (
     f"The operation cannot be performed at this time. An update is in progress for resource: {FN}"
 )
-STALE = (
-    "The Revision Id provided does not match the latest Revision Id. Call the "
-    "GetFunction/GetAlias API to retrieve the latest Revision Id"
-)
-
-
-def zipped(text: str = "x = 1\n") -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("app.py"), text)
-    return buffer.getvalue()
-
-
-REQUEST: dict[str, Any] = {
-    "Runtime": "python3.13",
-    "Handler": "app.handler",
-    "Role": "arn:aws:iam::000000000000:role/r",
-    "Code": {"ZipFile": zipped()},
-}
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def draws() -> list[float]:
-    """What the catalog's random numbers will be, from the end."""
-    return []
-
-
-@pytest.fixture
-def catalog(tmp_path: Path, clock: FakeClock, draws: list[float]) -> Iterator[Catalog]:
-    catalog = Catalog.open(tmp_path, clock=clock, random=lambda: draws.pop())
-    yield catalog
-    catalog.close()
-
-
-@pytest.fixture
-def ready(catalog: Catalog) -> Catalog:
-    """With an Active function `f`."""
-    catalog.create_function(KEY, REQUEST)
-    catalog.activate(KEY, LATEST)
-    return catalog
-
-
-def ref(qualifier: str | None = None, key: FunctionKey = KEY) -> FunctionReference:
-    return FunctionReference(key, qualifier)
-
-
-def revision_id(catalog: Catalog) -> str:
-    return str(catalog.function(KEY).latest.configuration["RevisionId"])
-
-
-def update(catalog: Catalog, **members: Any) -> Version | None:
-    catalog.update_configuration(KEY, members)
-    return catalog.activate(KEY, LATEST)
-
-
-def publish(catalog: Catalog, text: str, **members: Any) -> Version:
-    """A version with other code than all before."""
-    catalog.update_code(KEY, {"ZipFile": zipped(text)})
-    catalog.activate(KEY, LATEST)
-    return catalog.publish_version(KEY, members)
-
-
-def refused(kind: type[FnboxError], text: str, call: Any, *arguments: Any) -> None:
-    with pytest.raises(kind) as refusal:
-        call(*arguments)
-    assert type(refusal.value) is kind
-    assert str(refusal.value) == text
 
 
 # creation and updates
@@ -302,241 +234,6 @@ def test_a_function_that_is_not_there_is_named(catalog: Catalog, operation: Any)
     refused(NotFound, f"Function not found: {FN}", operation, catalog)
 
 
-# versions
-
-
-def test_a_version_is_a_snapshot(ready: Catalog) -> None:
-    version = publish(ready, "one", Description="the first")
-    assert version.version == "1"
-    assert version.configuration["FunctionArn"] == f"{FN}:1"
-    assert version.configuration["Description"] == "the first"
-    assert version.arn == f"{FN}:1"
-    update(ready, Timeout=99)
-    assert ready.resolve(ref("1")) is version
-    assert version.timeout == 3
-    assert list(ready.function(KEY).versions) == [LATEST, "1"]
-
-
-def test_publishing_again_without_a_change_answers_the_same_version(ready: Catalog) -> None:
-    first = publish(ready, "one", Description="d")
-    assert ready.publish_version(KEY, {"Description": "other"}) is first
-    update(ready, Timeout=5)
-    assert ready.publish_version(KEY, {}).version == "2"
-    update(ready, Timeout=3)
-    assert ready.publish_version(KEY, {}).version == "3"
-
-
-def test_versions_are_listed_by_number(ready: Catalog) -> None:
-    for number in range(1, 12):
-        assert publish(ready, f"v{number}").version == str(number)
-    assert list(ready.function(KEY).versions) == [LATEST, *map(str, range(1, 12))]
-
-
-def test_a_number_is_never_used_twice(ready: Catalog) -> None:
-    publish(ready, "one")
-    publish(ready, "two")
-    ready.delete_function(KEY, "2")
-    assert ready.publish_version(KEY, {}).version == "3"
-    ready.delete_function(KEY)
-    created = ready.create_function(KEY, {**REQUEST, "Publish": True})
-    assert created.version == "4"
-
-
-def test_a_function_can_be_created_with_a_version(catalog: Catalog) -> None:
-    created = catalog.create_function(KEY, {**REQUEST, "Publish": True})
-    assert (created.version, created.state) == ("1", "Pending")
-    assert created.configuration["FunctionArn"] == f"{FN}:1"
-    assert catalog.function(KEY).unsettled == (LATEST, "1")
-    for version in catalog.function(KEY).unsettled:
-        catalog.activate(KEY, version)
-    assert catalog.resolve(ref("1")).state == "Active"
-
-
-def test_code_can_be_updated_with_a_version(ready: Catalog) -> None:
-    version = ready.update_code(KEY, {"ZipFile": zipped("y"), "Publish": True})
-    assert version.version == "1"
-    assert version.configuration["LastUpdateStatus"] == "InProgress"
-    assert ready.function(KEY).unsettled == (LATEST, "1")
-
-
-def test_a_version_can_be_bound_to_a_digest(ready: Catalog) -> None:
-    actual = ready.function(KEY).latest.configuration["CodeSha256"]
-    text = (
-        f"CodeSHA256 (xyz) is different from current CodeSHA256 in $LATEST ({actual}). "
-        "Please try again with the CodeSHA256 in $LATEST."
-    )
-    refused(CallerError, text, ready.publish_version, KEY, {"CodeSha256": "xyz"})
-    assert ready.publish_version(KEY, {"CodeSha256": actual}).version == "1"
-
-
-def test_latest_is_deleted_only_with_its_function(ready: Catalog) -> None:
-    text = "$LATEST version cannot be deleted without deleting the function."
-    refused(CallerError, text, ready.delete_function, KEY, LATEST)
-
-
-def test_a_version_with_an_alias_stays(ready: Catalog) -> None:
-    publish(ready, "one")
-    publish(ready, "two")
-    route = {"AdditionalVersionWeights": {"2": 0.5}}
-    ready.create_alias(KEY, {"Name": "a", "FunctionVersion": "1", "RoutingConfig": route})
-    for version in ("1", "2"):
-        text = f"Unable to delete version {version} because the following aliases reference it: [a]"
-        refused(Conflict, text, ready.delete_function, KEY, version)
-    ready.delete_alias(KEY, "a")
-    ready.delete_function(KEY, "1")
-    ready.delete_function(KEY, "1")
-    assert list(ready.function(KEY).versions) == [LATEST, "2"]
-
-
-# aliases
-
-
-@pytest.fixture
-def with_versions(ready: Catalog) -> Catalog:
-    """With versions 1, 2 and 3."""
-    for text in ("one", "two", "three"):
-        publish(ready, text)
-    return ready
-
-
-def test_an_alias_answers_as_lambda_does(with_versions: Catalog) -> None:
-    request = {"Name": "prod", "FunctionVersion": "1", "Description": "d"}
-    document = with_versions.create_alias(KEY, request).document
-    assert len(document.pop("RevisionId")) == 36
-    assert document == {
-        "AliasArn": f"{FN}:prod",
-        "Name": "prod",
-        "FunctionVersion": "1",
-        "Description": "d",
-    }
-    route = {"AdditionalVersionWeights": {"2": 0.25}}
-    updated = with_versions.update_alias(KEY, "prod", {"RoutingConfig": route}).document
-    assert updated["RoutingConfig"] == route
-    assert (updated["FunctionVersion"], updated["Description"]) == ("1", "d")
-    for empty in ({}, {"AdditionalVersionWeights": {}}):
-        with_versions.update_alias(KEY, "prod", {"RoutingConfig": route})
-        cleared = with_versions.update_alias(KEY, "prod", {"RoutingConfig": empty}).document
-        assert "RoutingConfig" not in cleared
-    assert with_versions.alias(KEY, "prod").document == cleared
-
-
-def test_a_moved_alias_sends_the_next_call_to_the_new_version(with_versions: Catalog) -> None:
-    with_versions.create_alias(KEY, {"Name": "prod", "FunctionVersion": "1"})
-    assert with_versions.resolve(ref("prod")).version == "1"
-    with_versions.update_alias(KEY, "prod", {"FunctionVersion": "2"})
-    assert with_versions.resolve(ref("prod")).version == "2"
-    assert with_versions.version(ref("prod")).described("prod")["FunctionArn"] == f"{FN}:prod"
-
-
-def test_a_weighted_alias_draws_at_each_call(with_versions: Catalog, draws: list[float]) -> None:
-    route = {"AdditionalVersionWeights": {"2": 0.25}}
-    with_versions.create_alias(KEY, {"Name": "a", "FunctionVersion": "1", "RoutingConfig": route})
-    draws[:] = [0.99, 0.25, 0.2499, 0.0]
-    picked = [with_versions.resolve(ref("a")).version for _ in range(4)]
-    assert picked == ["2", "2", "1", "1"]
-    assert with_versions.version(ref("a")).version == "1"
-
-
-def test_an_alias_can_follow_latest(ready: Catalog) -> None:
-    ready.create_alias(KEY, {"Name": "dev", "FunctionVersion": LATEST})
-    former = ready.resolve(ref("dev"))
-    ready.update_code(KEY, {"ZipFile": zipped("y")})
-    assert ready.resolve(ref("dev")) is former
-    ready.activate(KEY, LATEST)
-    assert ready.resolve(ref("dev")) is ready.function(KEY).latest
-
-
-def test_aliases_are_sorted_and_deleting_a_missing_one_is_fine(with_versions: Catalog) -> None:
-    for name in ("b", "c", "a"):
-        with_versions.create_alias(KEY, {"Name": name, "FunctionVersion": "1"})
-    with_versions.delete_alias(KEY, "c")
-    with_versions.delete_alias(KEY, "c")
-    assert list(with_versions.function(KEY).aliases) == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("version", "weights", "kind", "text"),
-    [
-        ("9", {}, NotFound, f"Function not found: {FN}:9"),
-        ("1", {"9": 0.5}, NotFound, f"Function not found: {FN}:9"),
-        (
-            "1",
-            {"2": 0.5, "3": 0.1},
-            CallerError,
-            "Number of items in AdditionalVersionWeights cannot be greater than 1",
-        ),
-        (
-            "1",
-            {"1": 0.5},
-            CallerError,
-            "Invalid function version 1. Function version 1 is already included in "
-            "routing configuration.",
-        ),
-        (
-            LATEST,
-            {"1": 0.5},
-            CallerError,
-            "$LATEST is not supported for an alias pointing to more than 1 version",
-        ),
-    ],
-)
-def test_an_alias_that_cannot_be_is_refused(
-    with_versions: Catalog,
-    version: str,
-    weights: dict[str, float],
-    kind: type[FnboxError],
-    text: str,
-) -> None:
-    request = {
-        "FunctionVersion": version,
-        "RoutingConfig": {"AdditionalVersionWeights": weights},
-    }
-    refused(kind, text, with_versions.create_alias, KEY, {**request, "Name": "new"})
-    before = with_versions.create_alias(KEY, {"Name": "old", "FunctionVersion": "1"})
-    refused(kind, text, with_versions.update_alias, KEY, "old", request)
-    assert with_versions.function(KEY).aliases == {"old": before}
-
-
-def test_an_alias_is_unique_and_has_its_own_revision(with_versions: Catalog) -> None:
-    request = {"Name": "a", "FunctionVersion": "1"}
-    alias = with_versions.create_alias(KEY, request)
-    refused(Conflict, f"Alias already exists: {FN}:a", with_versions.create_alias, KEY, request)
-    refused(
-        PreconditionFailed, STALE, with_versions.update_alias, KEY, "a", {"RevisionId": "stale"}
-    )
-    changed = with_versions.update_alias(KEY, "a", {"RevisionId": alias.revision_id})
-    assert changed.revision_id != alias.revision_id
-
-
-def test_an_alias_that_is_not_there_is_named(ready: Catalog) -> None:
-    refused(NotFound, f"Cannot find alias arn: {FN}:a", ready.alias, KEY, "a")
-    refused(NotFound, f"Alias not found: {FN}:a", ready.update_alias, KEY, "a", {})
-
-
-# resolving
-
-
-@pytest.mark.parametrize("qualifier", ["$latest", "9", "nope", "$LATEST.PUBLISHED"])
-def test_an_unknown_qualifier_is_named(ready: Catalog, qualifier: str) -> None:
-    text = f"Function not found: {FN}:{qualifier}"
-    refused(NotFound, text, ready.resolve, ref(qualifier))
-    refused(NotFound, text, ready.version, ref(qualifier))
-
-
-def test_a_call_to_an_unknown_function_names_latest_but_a_question_does_not(
-    catalog: Catalog,
-) -> None:
-    refused(NotFound, f"Function not found: {FN}:$LATEST", catalog.resolve, ref())
-    refused(NotFound, f"Function not found: {FN}", catalog.version, ref())
-    refused(NotFound, f"Function not found: {FN}:a", catalog.resolve, ref("a"))
-
-
-def test_a_document_carries_the_arn_that_was_asked_for(ready: Catalog) -> None:
-    version = ready.version(ref())
-    assert version.described(None)["FunctionArn"] == FN
-    assert version.described(LATEST)["FunctionArn"] == f"{FN}:$LATEST"
-
-
 # the rest
 
 
@@ -579,69 +276,6 @@ def test_a_snapshot_does_not_change(ready: Catalog) -> None:
     assert listed == [function]
 
 
-def test_everything_survives_a_restart(ready: Catalog, tmp_path: Path, clock: FakeClock) -> None:
-    publish(ready, "one")
-    route = {"AdditionalVersionWeights": {"2": 0.25}}
-    publish(ready, "two")
-    ready.create_alias(KEY, {"Name": "a", "FunctionVersion": "1", "RoutingConfig": route})
-    ready.tag(ref(), {"tag": "ä"})
-    ready.put_concurrency(KEY, 5)
-    image = KEY._replace(name="image")
-    request = {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
-    ready.create_function(image, request, image_id="sha256:ab")
-    gone = KEY._replace(name="gone")
-    ready.create_function(gone, {**REQUEST, "Publish": True})
-    ready.delete_function(gone)
-    before = ready.functions(KEY.account, KEY.region)
-    ready.close()
-    again = Catalog.open(tmp_path, clock=clock)
-    try:
-        assert again.functions(KEY.account, KEY.region) == before
-        assert again.unsettled() == [(image, LATEST)]
-        created = again.create_function(gone, {**REQUEST, "Publish": True})
-        assert created.version == "2"
-    finally:
-        again.close()
-
-
-def test_an_update_in_progress_is_seen_after_a_restart(
-    ready: Catalog, tmp_path: Path, clock: FakeClock
-) -> None:
-    updated = ready.update_code(KEY, {"ZipFile": zipped("y")})
-    ready.close()
-    again = Catalog.open(tmp_path, clock=clock)
-    try:
-        assert again.resolve(ref()) == updated
-        assert again.unsettled() == [(KEY, LATEST)]
-    finally:
-        again.close()
-
-
-def test_packages_that_no_version_has_are_removed(ready: Catalog, clock: FakeClock) -> None:
-    first = ready.function(KEY).latest.code
-    published = publish(ready, "one").code
-    assert first is not None
-    assert published is not None
-    clock.advance(GRACE)
-    publish(ready, "two")
-    assert not ready.code.zip_path(first).exists()
-    assert ready.code.zip_path(published).exists()
-    clock.advance(GRACE)
-    ready.delete_function(KEY)
-    assert not ready.code.zip_path(published).exists()
-
-
-def test_the_former_code_stays_while_calls_may_run_it(ready: Catalog, clock: FakeClock) -> None:
-    former = ready.resolve(ref()).code
-    assert former is not None
-    ready.update_code(KEY, {"ZipFile": zipped("y")})
-    clock.advance(GRACE)
-    other = KEY._replace(name="other")
-    ready.create_function(other, {**REQUEST, "Code": {"ZipFile": zipped("z")}})
-    ready.delete_function(other)
-    assert ready.code.tree(former).is_dir()
-
-
 def test_a_change_that_cannot_be_saved_did_not_happen(ready: Catalog) -> None:
     before = ready.function(KEY)
     ready.close()
@@ -665,45 +299,6 @@ def test_changes_at_once_are_all_made(ready: Catalog) -> None:
         thread.join()
     assert len(ready.functions(KEY.account, KEY.region)) == 9
     assert len(ready.tags(ref())) == 8
-
-
-def test_what_becomes_of_a_function_that_calls_itself_is_kept(tmp_path: Path) -> None:
-    catalog = Catalog.open(tmp_path, clock=FakeClock())
-    image = {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
-    catalog.create_function(KEY, image)
-    assert catalog.function(KEY).recursive_loop == "Terminate"
-    catalog.put_recursive_loop(KEY, "Allow")
-    catalog.close()
-    again = Catalog.open(tmp_path, clock=FakeClock())
-    assert again.function(KEY).recursive_loop == "Allow"
-    with pytest.raises(NotFound):
-        again.put_recursive_loop(KEY._replace(name="none"), "Allow")
-    again.close()
-
-
-def test_what_functions_reserve_is_known_in_sum_by_account_and_region(tmp_path: Path) -> None:
-    catalog = Catalog.open(tmp_path, clock=FakeClock())
-    other, elsewhere = KEY._replace(name="other"), KEY._replace(region="eu-west-1")
-    image = {"Role": "r", "PackageType": "Image", "Code": {"ImageUri": "my:1"}}
-    for key, reserved in ((KEY, 5), (other, 7), (elsewhere, 11)):
-        catalog.create_function(key, image)
-        catalog.put_concurrency(key, reserved)
-    assert catalog.reserved(KEY.account, KEY.region) == 12
-    with pytest.raises(CallerError, match=re.escape("below its minimum value of [100].")):
-        catalog.put_concurrency(KEY, 6, most=12)
-    catalog.put_concurrency(KEY, 4, most=12)
-    catalog.put_concurrency(other, 8, most=12)
-    catalog.put_concurrency(other, 0, most=1)
-    catalog.put_concurrency(other, 3)
-    catalog.put_concurrency(KEY, None)
-    assert catalog.reserved(KEY.account, KEY.region) == 3
-    catalog.close()
-    again = Catalog.open(tmp_path, clock=FakeClock())
-    assert again.reserved(KEY.account, KEY.region) == 3
-    again.delete_function(other)
-    assert again.reserved(KEY.account, KEY.region) == 0
-    assert again.reserved(KEY.account, "eu-west-1") == 11
-    again.close()
 
 
 def test_only_a_tag_that_names_another_network_ends_what_runs(ready: Catalog) -> None:

@@ -1,6 +1,6 @@
 """No package makes fnbox write where it should not, keep anything of it, or fill its memory.
 
-`tests/unit/test_code_store.py` has the shapes that the store itself refuses; here they come by
+`tests/unit/test_code_refused.py` has the shapes that the store itself refuses; here they come by
 the API, in a function's code and in a layer, with what it costs measured.
 """
 
