@@ -316,4 +316,4 @@ def test_a_thousand_calls_at_once_never_share_an_environment(
 
     list(executor.map(call, range(1000)))
     until(lambda: "0 starting, 0 busy" in repr(rig.pool))
-    assert len(rig.launcher.booted) - len(rig.launcher.removed) <= 10
+    until(lambda: len(rig.launcher.booted) - len(rig.launcher.removed) <= 10)  # of those that end
