@@ -30,7 +30,7 @@ from sandbox.api.access import access_blueprint
 from sandbox.api.context import RECEIVED, new_request_id
 from sandbox.api.dispatch import Dispatch, Found
 from sandbox.api.elsewhere import destination
-from sandbox.api.errors import Body, Reply
+from sandbox.api.errors import Body, Reply, ViewReply
 from sandbox.api.events import events_blueprint
 from sandbox.api.front_door import FrontDoor
 from sandbox.api.functions import CODE_PATH
@@ -111,7 +111,7 @@ def create_app(services: Services) -> Flask:
         return Response(services.metrics.exposition(), content_type=CONTENT_TYPE)
 
     def lambda_api(path: str = "") -> Response:
-        return reply(dispatch.answer(request.environ, dispatch.route(request.environ)))
+        return reply(copied(dispatch.answer(request.environ, dispatch.route(request.environ))))
 
     def reply(answer: Reply) -> Response:
         status, headers, body = answer
@@ -181,7 +181,7 @@ class ShortWay:
                 return self._further(environ, start_response)
             status, headers, body = self._others.answer(environ, other)
         else:
-            status, headers, body = self.answer(environ, found)
+            status, headers, body = copied(self.answer(environ, found))
         start_response(_STATUS_LINES.get(status, f"{status} Unknown"), [*headers, *length_of(body)])
         return (body,) if isinstance(body, bytes) else body
 
@@ -210,8 +210,14 @@ class ShortWay:
         found = self._dispatch.route(environ)
         return found if found is not None and found[0].name == "Invoke" else None
 
-    def answer(self, environ: WSGIEnvironment, found: Found) -> Reply:
+    def answer(self, environ: WSGIEnvironment, found: Found) -> ViewReply:
         return self._dispatch.answer(environ, found)
+
+
+def copied(answer: ViewReply) -> Reply:
+    """For a server, which takes bytes and no views."""
+    status, headers, body = answer
+    return status, headers, bytes(body) if isinstance(body, memoryview) else body
 
 
 def length_of(body: Body) -> list[tuple[str, str]]:

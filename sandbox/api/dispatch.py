@@ -33,6 +33,7 @@ from sandbox.api.errors import (
     Reply,
     UnknownOperation,
     UnsupportedMediaType,
+    ViewReply,
     error_reply,
 )
 from sandbox.api.model import Model, Operation
@@ -89,7 +90,7 @@ class Dispatch:
         path, query = request_target(environ)
         return self._model.routes.match(environ["REQUEST_METHOD"], path, query)
 
-    def answer(self, environ: dict[str, Any], found: Found | None) -> Reply:
+    def answer(self, environ: dict[str, Any], found: Found | None) -> ViewReply:
         """The reply to a request that `route` found an operation for, or none.
 
         Adds the request's id to `environ`.
@@ -131,7 +132,7 @@ class Dispatch:
         found: Found | None,
         request_id: str,
         headers: list[tuple[str, str]],
-    ) -> Reply:
+    ) -> ViewReply:
         path, query = request_target(environ)
         if found is None:
             method = environ["REQUEST_METHOD"]
@@ -149,7 +150,7 @@ class Dispatch:
             self._authorization.check(operation.name, members, context)
         result = implementation(Call(self._services, context, headers), members)
         status, modelled, answer = operation.write(result)
-        if isinstance(answer, bytes) and (status == 200 or answer):
+        if isinstance(answer, bytes | memoryview) and (status == 200 or answer):
             modelled.append(("Content-Type", "application/json"))
         return status, modelled, answer
 

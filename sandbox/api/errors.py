@@ -21,6 +21,9 @@ Body = bytes | Iterator[bytes]
 Reply = tuple[int, list[tuple[str, str]], Body]
 """Status, headers without Content-Length, body."""
 
+ViewReply = tuple[int, list[tuple[str, str]], Body | memoryview]
+"""A Reply, or one whose body nobody has copied yet, as Invoke's."""
+
 NOT_IN_THE_MODEL: Mapping[str, ErrorShape] = {
     "ValidationException": ErrorShape(400, "message", False, ()),
     "SerializationException": ErrorShape(400, "message", False, ()),

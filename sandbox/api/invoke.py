@@ -54,7 +54,7 @@ def invoke(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "StatusCode": 200,
         "ExecutedVersion": outcome.executed_version,
-        "Payload": bytes(outcome.payload),  # no copy of bytes; servers take nothing else
+        "Payload": outcome.payload,
     }
     if outcome.function_error is not None:
         answer["FunctionError"] = outcome.function_error

@@ -72,8 +72,8 @@ class ShortWay(Protocol):
 
     def answer(
         self, environ: dict[str, Any], found: Any
-    ) -> tuple[int, list[tuple[str, str]], bytes | Iterator[bytes]]:
-        """Status, headers but for the length, and a body of bytes; puts REQUEST_ID there."""
+    ) -> tuple[int, list[tuple[str, str]], bytes | memoryview | Iterator[bytes]]:
+        """Status, headers but for the length, and a body that is whole; puts REQUEST_ID there."""
 
 
 class InvokeWorker(GeventWorker):  # type: ignore[misc]
@@ -253,7 +253,7 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             self._calls[client] = time.monotonic(), environ
             status, headers, answer = short_way.answer(environ, found)
             del self._calls[client]
-            assert isinstance(answer, bytes), "Invoke streams nothing"
+            assert isinstance(answer, bytes | memoryview), "Invoke streams nothing"
             top = write_head(status, headers, len(answer), keep_alive=self.alive)
             send_all(client, top, b"" if status == HTTPStatus.NO_CONTENT else answer)
             self._waiting[client] = time.monotonic()
