@@ -40,11 +40,6 @@ def api(tmp_path: Path) -> Iterator[Api]:
     opened.close()
 
 
-@pytest.fixture
-def client(api: Api) -> Any:
-    return api.boto()
-
-
 def put(client: Any, qualifier: str, count: int, name: str = "f") -> dict[str, Any]:
     answer: dict[str, Any] = client.put_provisioned_concurrency_config(
         FunctionName=name, Qualifier=qualifier, ProvisionedConcurrentExecutions=count

@@ -11,10 +11,9 @@ from typing import Any
 import botocore.loaders
 import botocore.model
 import pytest
-from botocore.exceptions import ClientError
 
 from sandbox.api import functions
-from tests.support.api import IMAGE_ID, ROLE, Api, error_of, open_api, zip_bytes
+from tests.support.api import IMAGE_ID, ROLE, Api, error_of, open_api, refusal, zip_bytes
 
 MODEL = botocore.model.ServiceModel(
     botocore.loaders.Loader().load_service_model("lambda", "service-2", "2015-03-31"), "lambda"
@@ -122,17 +121,6 @@ def configuration(client: Any, name: str = "f") -> dict[str, Any]:
     return {member: value for member, value in found.items() if member not in CHANGING}
 
 
-def refused(call: Any) -> tuple[int, str, str]:
-    with pytest.raises(ClientError) as caught:
-        call()
-    response = caught.value.response
-    return (
-        response["ResponseMetadata"]["HTTPStatusCode"],
-        response["Error"]["Code"],
-        response["Error"]["Message"],
-    )
-
-
 def test_these_tests_know_every_member() -> None:
     known = TABLE.keys() | ONLY_AT_CREATION.keys() | SHOWN_BELOW
     assert MODEL.operation_model("CreateFunction").input_shape.members.keys() == (
@@ -233,7 +221,7 @@ def test_a_level_goes_with_the_format_that_there_is_then(
 ) -> None:
     api.create(LoggingConfig=before)
     update = client.update_function_configuration
-    assert refused(lambda: update(FunctionName="f", LoggingConfig=change))[2].startswith(
+    assert refusal(lambda: update(FunctionName="f", LoggingConfig=change))[2].startswith(
         'LogLevel is not supported when LogFormat is set to "Text".'
     )
 
@@ -246,7 +234,7 @@ def test_durable_execution_is_decided_at_creation(api: Api, client: Any) -> None
     api.create("g", DurableConfig={"ExecutionTimeout": 60})
     change = {"RetentionPeriodInDays": 5}
     update = client.update_function_configuration
-    assert refused(lambda: update(FunctionName="f", DurableConfig=change))[:2] == (
+    assert refusal(lambda: update(FunctionName="f", DurableConfig=change))[:2] == (
         *(400, "InvalidParameterValueException"),
     )
     changed = update(FunctionName="g", DurableConfig=change)
@@ -255,7 +243,7 @@ def test_durable_execution_is_decided_at_creation(api: Api, client: Any) -> None
 
 def test_a_code_signing_config_that_is_not_there_is_a_404(api: Api, client: Any) -> None:
     arn = "arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-00000000000000000"
-    assert refused(lambda: api.create(CodeSigningConfigArn=arn)) == (
+    assert refusal(lambda: api.create(CodeSigningConfigArn=arn)) == (
         *(404, "CodeSigningConfigNotFoundException"),
         "The code signing configuration cannot be found. Check that the provided configuration "
         f"is not deleted: {arn}.",
@@ -362,7 +350,7 @@ def test_latest_published_is_replaced_and_takes_no_number(api: Api, client: Any)
     found = client.get_function(FunctionName="f", Qualifier="$LATEST.PUBLISHED")
     assert found["Configuration"]["CodeSha256"] == answer["CodeSha256"]
     client.delete_function(FunctionName="f", Qualifier="$LATEST.PUBLISHED")
-    assert refused(lambda: client.get_function(FunctionName="f", Qualifier="$LATEST.PUBLISHED"))[
+    assert refusal(lambda: client.get_function(FunctionName="f", Qualifier="$LATEST.PUBLISHED"))[
         :2
     ] == (404, "ResourceNotFoundException")
 

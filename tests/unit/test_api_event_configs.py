@@ -38,11 +38,6 @@ def api(tmp_path: Path) -> Iterator[Api]:
     opened.close()
 
 
-@pytest.fixture
-def client(api: Api) -> Any:
-    return api.boto()
-
-
 def without(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
 

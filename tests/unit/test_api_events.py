@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from sandbox.invocation import Invocation
 from sandbox.names import FunctionKey, FunctionReference
 from sandbox.queue import Message
 from sandbox.queue.rules import Ending
-from tests.support.api import Api, open_api
+from tests.support.api import Api
 
 KEY = FunctionKey("000000000000", "us-east-1", "f")
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:q"
 EVENTS = "/_fnbox/events"
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    opened = open_api(tmp_path)
-    yield opened
-    opened.close()
 
 
 def bury(api: Api, name: str = "f", qualifier: str | None = None) -> str:

@@ -27,11 +27,6 @@ def api(tmp_path: Path) -> Iterator[Api]:
     opened.close()
 
 
-@pytest.fixture
-def client(api: Api) -> Any:
-    return api.boto()
-
-
 def create(client: Any, name: str = "f", **members: Any) -> dict[str, Any]:
     made = client.create_function_url_config(FunctionName=name, AuthType="NONE", **members)
     return without(made)

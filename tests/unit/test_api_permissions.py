@@ -30,11 +30,6 @@ def api(tmp_path: Path) -> Iterator[Api]:
     opened.close()
 
 
-@pytest.fixture
-def client(api: Api) -> Any:
-    return api.boto()
-
-
 def add(client: Any, sid: str = "s3", **members: Any) -> Any:
     request = {"Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com", **members}
     return client.add_permission(**{"FunctionName": "f", "StatementId": sid, **request})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,27 +16,14 @@ from sandbox.api import eventstream
 from sandbox.api.invoke import EVENT_BYTES, response_events
 from sandbox.errors import EnvironmentFailed, NotFound, TooManyRequests
 from sandbox.invocation import STREAM_BYTES, Outcome, ResponseStream
-from tests.support.api import Api, error_of, open_api
+from tests.support.api import Api, error_of
 
 PATH = "/2021-11-15/functions/f/response-streaming-invocations"
 LOG = base64.b64encode(b"a line\n").decode()
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    api = open_api(tmp_path_factory.mktemp("state"))
-    yield api
-    api.close()
-
-
-@pytest.fixture
-def api(opened: Api) -> Api:
-    opened.service.reset()
-    return opened
-
-
-def post(api: Api, payload: bytes = b"{}", **headers: str) -> TestResponse:
-    return api.request("POST", PATH, payload, headers)
+def post(echo: Api, payload: bytes = b"{}", **headers: str) -> TestResponse:
+    return echo.request("POST", PATH, payload, headers)
 
 
 def events_of(data: bytes) -> list[tuple[dict[str, Any], bytes]]:
@@ -63,12 +49,12 @@ def test_botocore_reads_what_is_encoded_however_it_is_cut(pieces: list[bytes], s
     assert read == [(expected, piece) for piece in pieces]
 
 
-def test_a_response_comes_in_chunks_and_ends_with_a_complete_event(api: Api) -> None:
-    api.service.pieces = [b"one", b"two"]
-    answer = post(api)
+def test_a_response_comes_in_chunks_and_ends_with_a_complete_event(echo: Api) -> None:
+    echo.service.pieces = [b"one", b"two"]
+    answer = post(echo)
     assert answer.status_code == 200
     headers = dict(answer.headers)
-    assert headers.pop("x-amzn-RequestId") == api.service.invoked[0].request_id
+    assert headers.pop("x-amzn-RequestId") == echo.service.invoked[0].request_id
     assert headers.pop("X-Amzn-Trace-Id").startswith("root=1-")
     assert headers == {"Content-Type": "text/plain", "X-Amz-Executed-Version": "$LATEST"}
     *chunks, (headers, last) = events_of(answer.get_data())
@@ -81,9 +67,9 @@ def test_a_response_comes_in_chunks_and_ends_with_a_complete_event(api: Api) -> 
     assert json.loads(last) == {}
 
 
-def test_boto3_reads_the_stream(api: Api) -> None:
-    api.service.pieces = [b"a" * EVENT_BYTES, b"b" * (2 * EVENT_BYTES + 1)]
-    answer = api.boto().invoke_with_response_stream(
+def test_boto3_reads_the_stream(echo: Api) -> None:
+    echo.service.pieces = [b"a" * EVENT_BYTES, b"b" * (2 * EVENT_BYTES + 1)]
+    answer = echo.boto().invoke_with_response_stream(
         FunctionName="f", Payload=b'"x"', LogType="Tail", Qualifier="prod"
     )
     assert answer["StatusCode"] == 200
@@ -93,21 +79,23 @@ def test_boto3_reads_the_stream(api: Api) -> None:
     sizes = [len(chunk["PayloadChunk"]["Payload"]) for chunk in chunks]
     assert sizes == [EVENT_BYTES, EVENT_BYTES, EVENT_BYTES, 1]
     assert last == {"InvokeComplete": {"LogResult": LOG}}
-    (invocation,) = api.service.invoked
+    (invocation,) = echo.service.invoked
     assert (invocation.payload, invocation.reference.qualifier) == (b'"x"', "prod")
 
 
 @pytest.mark.parametrize("given", ["", "a\x01b", "text/\ufffd", "x" * 1000, " a"])
-def test_a_content_type_that_no_header_may_hold_does_not_get_into_one(api: Api, given: str) -> None:
-    api.service.content_type = given
-    assert post(api).headers["Content-Type"] == "application/octet-stream"
+def test_a_content_type_that_no_header_may_hold_does_not_get_into_one(
+    echo: Api, given: str
+) -> None:
+    echo.service.content_type = given
+    assert post(echo).headers["Content-Type"] == "application/octet-stream"
 
 
-def test_a_function_error_is_in_the_complete_event_of_a_200(api: Api) -> None:
+def test_a_function_error_is_in_the_complete_event_of_a_200(echo: Api) -> None:
     document = '{"errorType":"Sandbox.Timedout","errorMessage":"zu spät"}'
-    api.service.pieces = [b"half"]
-    api.service.outcome = Outcome(document.encode(), "Unhandled", "7", b"", 1.0)
-    answer = api.boto().invoke_with_response_stream(FunctionName="f", LogType="Tail")
+    echo.service.pieces = [b"half"]
+    echo.service.outcome = Outcome(document.encode(), "Unhandled", "7", b"", 1.0)
+    answer = echo.boto().invoke_with_response_stream(FunctionName="f", LogType="Tail")
     assert list(answer["EventStream"]) == [
         {"PayloadChunk": {"Payload": b"half"}},
         {
@@ -120,20 +108,20 @@ def test_a_function_error_is_in_the_complete_event_of_a_200(api: Api) -> None:
     ]
 
 
-def test_an_error_before_any_byte_has_nothing_but_the_complete_event(api: Api) -> None:
-    api.service.pieces = []
-    api.service.outcome = Outcome(b"{}", "Unhandled", "7", b"", 1.0)
-    answer = api.boto().invoke_with_response_stream(FunctionName="f")
+def test_an_error_before_any_byte_has_nothing_but_the_complete_event(echo: Api) -> None:
+    echo.service.pieces = []
+    echo.service.outcome = Outcome(b"{}", "Unhandled", "7", b"", 1.0)
+    answer = echo.boto().invoke_with_response_stream(FunctionName="f")
     assert list(answer["EventStream"]) == [
         {"InvokeComplete": {"ErrorCode": "Unhandled", "ErrorDetails": "{}"}}
     ]
 
 
-def test_a_dry_run_only_looks(api: Api) -> None:
-    answer = post(api, **{"X-Amz-Invocation-Type": "DryRun"})
+def test_a_dry_run_only_looks(echo: Api) -> None:
+    answer = post(echo, **{"X-Amz-Invocation-Type": "DryRun"})
     assert (answer.status_code, answer.get_data()) == (204, b"")
-    assert len(api.service.checked) == 1
-    assert not api.service.invoked
+    assert len(echo.service.checked) == 1
+    assert not echo.service.invoked
 
 
 @pytest.mark.parametrize(
@@ -149,20 +137,20 @@ def test_a_dry_run_only_looks(api: Api) -> None:
     ],
 )
 def test_what_goes_wrong_before_the_stream_is_answered_as_for_invoke(
-    api: Api, failure: Exception, status: int, name: str
+    echo: Api, failure: Exception, status: int, name: str
 ) -> None:
-    api.service.failure = failure
-    assert error_of(post(api))[:2] == (status, name)
+    echo.service.failure = failure
+    assert error_of(post(echo))[:2] == (status, name)
 
 
-def test_an_event_cannot_be_streamed(api: Api) -> None:
-    status, name, body = error_of(post(api, **{"X-Amz-Invocation-Type": "Event"}))
+def test_an_event_cannot_be_streamed(echo: Api) -> None:
+    status, name, body = error_of(post(echo, **{"X-Amz-Invocation-Type": "Event"}))
     assert (status, name) == (400, "ValidationException")
     assert "invocationType" in body["message"]
 
 
-def test_a_payload_that_is_no_json_is_refused(api: Api) -> None:
-    assert error_of(post(api, b"value"))[:2] == (400, "InvalidRequestContentException")
+def test_a_payload_that_is_no_json_is_refused(echo: Api) -> None:
+    assert error_of(post(echo, b"value"))[:2] == (400, "InvalidRequestContentException")
 
 
 def test_a_platform_that_breaks_within_the_response_says_so_in_the_last_event() -> None:

@@ -5,36 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from sandbox.catalog import Catalog, Code, layers
 from sandbox.catalog.code_store import GRACE
 from sandbox.catalog.layers import check_size
 from sandbox.clock import FakeClock
 from sandbox.errors import CallerError
-from tests.support.api import Api, error_of, open_api, zip_bytes
+from tests.support.api import Api, error_of, open_api, refusal, zip_bytes
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:layer:l"
 OTHER = "arn:aws:lambda:us-east-1:000000000000:layer:m"
 LAYERS = "/2018-10-31/layers"
 MISSING = "The resource you requested does not exist."
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    opened = open_api(tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def client(api: Api) -> Any:
-    return api.boto()
 
 
 def publish(client: Any, name: str = "l", text: str = "x", **members: Any) -> dict[str, Any]:
@@ -43,17 +29,6 @@ def publish(client: Any, name: str = "l", text: str = "x", **members: Any) -> di
     )
     document.pop("ResponseMetadata")
     return document
-
-
-def refused(call: Any) -> tuple[int, str, str]:
-    with pytest.raises(ClientError) as caught:
-        call()
-    response = caught.value.response
-    return (
-        response["ResponseMetadata"]["HTTPStatusCode"],
-        response["Error"]["Code"],
-        response["Error"]["Message"],
-    )
 
 
 # versions
@@ -112,7 +87,7 @@ def test_layers_belong_to_an_account_and_a_region(api: Api) -> None:
     assert publish(other)["LayerArn"] == "arn:aws:lambda:us-east-1:123456789012:layer:l"
     assert other.get_layer_version(LayerName=ARN, VersionNumber=1)["LayerArn"] == ARN
     elsewhere = api.boto(region="eu-west-1")
-    assert refused(lambda: elsewhere.get_layer_version(LayerName=ARN, VersionNumber=1)) == (
+    assert refusal(lambda: elsewhere.get_layer_version(LayerName=ARN, VersionNumber=1)) == (
         *(404, "ResourceNotFoundException"),
         MISSING,
     )
@@ -188,7 +163,7 @@ def test_deleting_says_nothing_of_what_is_not_there(api: Api, client: Any) -> No
 )
 def test_what_is_refused(client: Any, call: Any, expected: tuple[int, str, str]) -> None:
     publish(client)
-    assert refused(lambda: call(client)) == expected
+    assert refusal(lambda: call(client)) == expected
 
 
 # lists
@@ -275,7 +250,7 @@ def test_permissions_make_a_policy(client: Any) -> None:
     ]
     for sid in "soa":
         client.remove_layer_version_permission(LayerName="l", VersionNumber=1, StatementId=sid)
-    assert refused(lambda: client.get_layer_version_policy(LayerName="l", VersionNumber=1)) == (
+    assert refusal(lambda: client.get_layer_version_policy(LayerName="l", VersionNumber=1)) == (
         *(404, "ResourceNotFoundException"),
         "No policy is associated with the given resource.",
     )
@@ -296,28 +271,28 @@ def test_permissions_that_are_refused(client: Any) -> None:
         )
 
     none = (404, "ResourceNotFoundException", "No policy is associated with the given resource.")
-    assert refused(remove) == none
+    assert refusal(remove) == none
     permit(client)
-    assert refused(lambda: permit(client)) == (
+    assert refusal(lambda: permit(client)) == (
         *(409, "ResourceConflictException"),
         "The statement id (s) provided already exists. Please provide a new statement id, or "
         "remove the existing statement.",
     )
-    assert refused(lambda: remove("other")) == (
+    assert refusal(lambda: remove("other")) == (
         *(404, "ResourceNotFoundException"),
         "Statement other is not found in resource policy.",
     )
     for call in (lambda: permit(client, "t", RevisionId="x"), lambda: remove(RevisionId="x")):
-        assert refused(call) == (412, "PreconditionFailedException", STALE)
+        assert refusal(call) == (412, "PreconditionFailedException", STALE)
     missing = (404, "ResourceNotFoundException", f"Layer version {ARN}:2 does not exist.")
     for call in (
         lambda: permit(client, VersionNumber=2),
         lambda: remove(VersionNumber=2),
         lambda: client.get_layer_version_policy(LayerName="l", VersionNumber=2),
     ):
-        assert refused(call) == missing
-    assert refused(lambda: permit(client, "t", Action="lambda:*"))[1] == "ValidationException"
-    too_long = refused(lambda: [permit(client, f"{'s' * 95}{number}") for number in range(100)])
+        assert refusal(call) == missing
+    assert refusal(lambda: permit(client, "t", Action="lambda:*"))[1] == "ValidationException"
+    too_long = refusal(lambda: [permit(client, f"{'s' * 95}{number}") for number in range(100)])
     assert too_long[:2] == (400, "PolicyLengthExceededException")
     assert too_long[2].endswith("is bigger than the limit (20480).")
 
@@ -382,12 +357,12 @@ def test_layers_that_a_function_cannot_have(api: Api, arns: list[str], text: str
     client = api.boto()
     publish(client)
     publish(client)
-    status, name, message = refused(lambda: api.create(Layers=arns))
+    status, name, message = refusal(lambda: api.create(Layers=arns))
     assert (status, name) == (400, "InvalidParameterValueException")
     assert message.startswith(text)
     api.create()
-    refusal = refused(lambda: client.update_function_configuration(FunctionName="f", Layers=arns))
-    assert refusal == (status, name, message)
+    again = refusal(lambda: client.update_function_configuration(FunctionName="f", Layers=arns))
+    assert again == (status, name, message)
     assert "Layers" not in client.get_function_configuration(FunctionName="f")
 
 
@@ -425,13 +400,13 @@ def test_code_and_layers_are_measured_at_every_change(
         "The actual size is 120 bytes.",
     )
     both = [f"{ARN}:1", f"{OTHER}:1"]
-    assert refused(lambda: api.create(Code=code, Layers=both)) == too_large
+    assert refusal(lambda: api.create(Code=code, Layers=both)) == too_large
     api.create(Code=code, Layers=both[:1])
     update = client.update_function_configuration
-    assert refused(lambda: update(FunctionName="f", Layers=both)) == too_large
+    assert refusal(lambda: update(FunctionName="f", Layers=both)) == too_large
     larger = zip_bytes({"file": "x" * 80})
     update = client.update_function_code
-    assert refused(lambda: update(FunctionName="f", ZipFile=larger)) == too_large
+    assert refusal(lambda: update(FunctionName="f", ZipFile=larger)) == too_large
 
 
 def test_a_deleted_version_stays_in_the_functions_that_use_it_alone(api: Api) -> None:
@@ -440,7 +415,7 @@ def test_a_deleted_version_stays_in_the_functions_that_use_it_alone(api: Api) ->
     api.create(Layers=[f"{ARN}:1"])
     client.delete_layer_version(LayerName="l", VersionNumber=1)
     assert client.get_function_configuration(FunctionName="f")["Layers"][0]["Arn"] == f"{ARN}:1"
-    assert refused(lambda: api.create("g", Layers=[f"{ARN}:1"]))[2] == (
+    assert refusal(lambda: api.create("g", Layers=[f"{ARN}:1"]))[2] == (
         f"Layer version {ARN}:1 does not exist."
     )
 

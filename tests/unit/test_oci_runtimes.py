@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,7 @@ from sandbox.errors import CallerError
 from sandbox.names import FunctionKey
 from sandbox.settings import Settings
 from tests.support.access import make_sessions
-from tests.support.api import ROLE, Api, open_api, zip_bytes
+from tests.support.api import ROLE, Api, zip_bytes
 from tests.support.functions import make_version
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -56,13 +54,6 @@ def test_a_function_cannot_take_itself_out_of_what_the_instance_has(
 ) -> None:
     with pytest.raises(CallerError, match=f"The tag {TAG} may be runsc here, not {name!r}"):
         oci_runtime({TAG: name}, settings(default, choices))
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    opened = open_api(tmp_path)
-    yield opened
-    opened.close()
 
 
 def create(api: Api, **members: Any) -> None:

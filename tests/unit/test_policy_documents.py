@@ -145,11 +145,6 @@ def api(tmp_path: Path) -> Iterator[Api]:
     opened.close()
 
 
-@pytest.fixture
-def client(api: Api) -> Any:
-    return api.boto()
-
-
 def refused(call: Callable[..., object], *args: Any, **members: Any) -> tuple[str, str]:
     with pytest.raises(ClientError) as caught:
         call(*args, **members)

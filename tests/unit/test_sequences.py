@@ -8,8 +8,6 @@ InProgress ends between two polls.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from sandbox.environments.provisioned import Provided
 from sandbox.names import LATEST, FunctionKey
-from tests.support.api import ROLE, Api, open_api, zip_bytes
+from tests.support.api import ROLE, Api, zip_bytes
 
 KEY = FunctionKey("000000000000", "us-east-1", "f")
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:q"
@@ -38,13 +36,6 @@ CONFIGURATION: dict[str, Any] = {
 }
 REFRESHED = (*CONFIGURATION, "Architectures", "PackageType", "CodeSha256", "CodeSize", "Version")
 """What the resource's state is made of."""
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    opened = open_api(tmp_path)
-    yield opened
-    opened.close()
 
 
 class Terraform:
