@@ -9,10 +9,10 @@ import pytest
 
 from sandbox.control_plane import ControlPlane
 from sandbox.invocation import Invocation, Outcome
-from sandbox.names import FunctionKey, FunctionReference
+from sandbox.names import FunctionReference
 from sandbox.settings import Settings
 from tests.contract.scenarios import SCENARIOS, Scenario
-from tests.support.functions import KeptLog, make_invocation, make_version
+from tests.support.functions import KeptLog, created, make_invocation, make_version
 from tests.support.scripted_init import boot
 
 Invoke = Callable[[Invocation], Outcome]
@@ -85,21 +85,16 @@ def deploy(control_plane: ControlPlane, scenario: Scenario, number: int) -> Func
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as archive:
         archive.writestr("handler.py", scenario.source)
-    key = FunctionKey("000000000000", "us-east-1", f"scenario-{number}")
-    control_plane.catalog.create_function(
-        key,
-        {
-            "Runtime": scenario.runtime,
-            "Handler": scenario.handler,
-            "Role": "arn:aws:iam::000000000000:role/any",
-            "Timeout": scenario.timeout,
-            "LoggingConfig": scenario.logging,
-            **(_TENANCY if scenario.tenant else {}),
-            "Code": {"ZipFile": package.getvalue()},
-        },
+    return created(
+        control_plane.catalog,
+        f"scenario-{number}",
+        package.getvalue(),
+        Runtime=scenario.runtime,
+        Handler=scenario.handler,
+        Timeout=scenario.timeout,
+        LoggingConfig=scenario.logging,
+        **(_TENANCY if scenario.tenant else {}),
     )
-    control_plane.catalog.activate(key, "$LATEST")
-    return FunctionReference(key, None)
 
 
 @pytest.mark.docker

@@ -11,11 +11,11 @@ import pytest
 from sandbox.control_plane import ControlPlane
 from sandbox.environments.channel import Frame, FrameKind
 from sandbox.invocation import Invocation, ResponseStream
-from sandbox.names import FunctionKey, FunctionReference
+from sandbox.names import FunctionReference
 from sandbox.settings import Settings
 from tests.contract.scenarios import FINE, exit_error, failing, platform_error
 from tests.support import streaming
-from tests.support.functions import KeptLog, make_invocation, make_version
+from tests.support.functions import KeptLog, created, make_invocation, make_version
 from tests.support.scripted_init import Reaction, boot, exited, nothing, result
 
 Run = Callable[[Invocation], ResponseStream]
@@ -170,19 +170,14 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 
 def deploy(control_plane: ControlPlane, scenario: Scenario, number: int) -> FunctionReference:
-    key = FunctionKey("000000000000", "us-east-1", f"stream-{number}")
-    control_plane.catalog.create_function(
-        key,
-        {
-            "Runtime": scenario.runtime,
-            "Handler": "handler.handler",
-            "Role": "arn:aws:iam::000000000000:role/any",
-            "Timeout": scenario.timeout,
-            "Code": {"ZipFile": streaming.package(scenario.source)},
-        },
+    return created(
+        control_plane.catalog,
+        f"stream-{number}",
+        streaming.package(scenario.source),
+        Runtime=scenario.runtime,
+        Handler="handler.handler",
+        Timeout=scenario.timeout,
     )
-    control_plane.catalog.activate(key, "$LATEST")
-    return FunctionReference(key, None)
 
 
 @pytest.mark.docker

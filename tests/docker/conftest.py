@@ -38,9 +38,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """A control plane that the tests of a module share."""
-    shared = Instance(tmp_path_factory.mktemp("shared") / "state")
+def instance(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Instance]:
+    """A control plane that the tests of a module share, with the module's SETTINGS."""
+    settings = getattr(request.module, "SETTINGS", {})
+    shared = Instance(tmp_path_factory.mktemp("shared") / "state", **settings)
     try:
         yield shared.start()
     finally:

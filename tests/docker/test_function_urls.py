@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -82,20 +81,8 @@ def handler(event, stream):
 """
 
 
-@pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """No spares: its containers are those of functions."""
-    own = Instance(
-        tmp_path_factory.mktemp("urls") / "state",
-        spares=0,
-        runtime_images=f"{streaming.RUNTIME}={streaming.IMAGE}",
-    )
-    try:
-        yield own.start()
-    finally:
-        own.stop()
-    log = own.log_path.read_text()
-    assert "Traceback" not in log, log
+SETTINGS = {"spares": 0, "runtime_images": f"{streaming.RUNTIME}={streaming.IMAGE}"}
+"""No spares: an instance's containers are those of functions."""
 
 
 @pytest.fixture(scope="module")

@@ -48,20 +48,8 @@ def handler(size, stream):
 ECHO = "def handler(event, context):\n    return event\n"
 
 
-@pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """No spares: its containers are those of functions."""
-    own = Instance(
-        tmp_path_factory.mktemp("streaming") / "state",
-        spares=0,
-        runtime_images=f"{streaming.RUNTIME}={streaming.IMAGE}",
-    )
-    try:
-        yield own.start()
-    finally:
-        own.stop()
-    log = own.log_path.read_text()
-    assert "Traceback" not in log, log
+SETTINGS = {"spares": 0, "runtime_images": f"{streaming.RUNTIME}={streaming.IMAGE}"}
+"""No spares: an instance's containers are those of functions."""
 
 
 @pytest.fixture
