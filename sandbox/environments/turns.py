@@ -28,7 +28,7 @@ from sandbox.clock import Clock
 from sandbox.environments.scheduler import Alarm, Scheduler
 
 CALLS_PER_CPU = 3
-"""With 2, 3 and 4 calls come out equal; some of them are between their environment and here."""
+"""With 2, 3 and 4 the machine answers as many; calls that are on their way need no CPU yet."""
 QUICK_MS = 2.0
 """A function is quick while calls as short as this occur among its latest. Longer ones lose
 little side by side."""
