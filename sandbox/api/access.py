@@ -23,6 +23,11 @@ def access_blueprint(store: AccessStore) -> Blueprint:
     """The pages, over a store; `sandbox.api.pages` says who may open them."""
     blueprint = Blueprint("access", __name__, url_prefix="/_fnbox/access")
 
+    def listed() -> str | None:
+        """The account that a list is asked for; None: all."""
+        named = request.args.get("account")
+        return store.account(named).account if named else None
+
     @blueprint.get("/accounts")
     def accounts() -> Response:
         return jsonify(accounts=[account_document(one) for one in store.accounts()])
@@ -44,9 +49,7 @@ def access_blueprint(store: AccessStore) -> Blueprint:
 
     @blueprint.get("/keys")
     def keys() -> Response:
-        named = request.args.get("account")
-        account = store.account(named).account if named else None
-        return jsonify(keys=[key_document(one) for one in store.keys(account)])
+        return jsonify(keys=[key_document(one) for one in store.keys(listed())])
 
     @blueprint.post("/keys")
     def create_key() -> Response:
@@ -71,9 +74,7 @@ def access_blueprint(store: AccessStore) -> Blueprint:
 
     @blueprint.get("/roles")
     def roles() -> Response:
-        named = request.args.get("account")
-        account = store.account(named).account if named else None
-        return jsonify(roles=[role_document(one) for one in store.roles(account)])
+        return jsonify(roles=[role_document(one) for one in store.roles(listed())])
 
     @blueprint.put("/roles/<name>")
     def put_role(name: str) -> Response:
