@@ -180,15 +180,15 @@ def client(api: Api) -> Any:
 
 
 @pytest.fixture(scope="module")
-def _opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """An API that the tests of a module share."""
     opened = open_api(tmp_path_factory.mktemp("state"))
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def echo(_opened: Api) -> Api:
-    """An API for calls alone, one for the tests of a module: a call changes nothing but what the
-    service remembers."""
-    _opened.service.reset()
-    return _opened
+def echo(opened: Api) -> Api:
+    """It, for calls alone, which change nothing but what the service remembers."""
+    opened.service.reset()
+    return opened

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,7 +13,7 @@ from sandbox.errors import TooManyRequests
 from sandbox.http.wire import REQUEST_ID, read_head
 from sandbox.http.worker import InvokeWorker
 from sandbox.invocation import Outcome
-from tests.support.api import AUTHORIZATION, Api, open_api
+from tests.support.api import AUTHORIZATION, Api
 from tests.support.worker import GunicornAlone, ask, masked, worker
 
 PATH = "/2015-03-31/functions/f/invocations"
@@ -22,10 +21,8 @@ HOST = "Host: localhost:4566"
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    opened = open_api(tmp_path_factory.mktemp("state"))
-    yield opened
-    opened.close()
+def api(opened: Api) -> Api:
+    return opened
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from sandbox.http.worker import InvokeWorker
-from tests.support.api import Api, open_api
+from tests.support.api import Api
 from tests.support.worker import worker
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    opened = open_api(tmp_path_factory.mktemp("state"))
+def api(opened: Api) -> Api:
     opened.create("f")
-    yield opened
-    opened.close()
+    return opened
 
 
 @pytest.fixture(scope="module")

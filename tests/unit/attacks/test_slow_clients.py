@@ -16,7 +16,7 @@ from sandbox.http.receiving import BODY_RATE, BODY_SECONDS, HEAD_BYTES, Body, Re
 from sandbox.http.worker import InvokeWorker
 from sandbox.serve import _listen, _open_files
 from sandbox.settings import Settings
-from tests.support.api import Api, open_api
+from tests.support.api import Api
 from tests.support.functions import until
 from tests.support.worker import _LISTENER, ADDRESS, ask, worker
 
@@ -26,10 +26,8 @@ LATER = BODY_SECONDS + 1
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    opened = open_api(tmp_path_factory.mktemp("state"))
-    yield opened
-    opened.close()
+def api(opened: Api) -> Api:
+    return opened
 
 
 @pytest.fixture
