@@ -74,8 +74,7 @@ func (ms milliseconds) MarshalJSON() ([]byte, error) {
 }
 
 func newSpan(name string, from, to time.Time) platformSpan {
-	duration := milliseconds(float64(to.Sub(from)) / float64(time.Millisecond))
-	return platformSpan{name, stamp(from), duration}
+	return platformSpan{name, stamp(from), milliseconds(inMs(to.Sub(from)))}
 }
 
 func stamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.000Z") }

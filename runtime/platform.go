@@ -271,7 +271,7 @@ func (s *supervisor) duration(r *run, inv *invocation) milliseconds {
 	case inv.account.status == "timeout":
 		return milliseconds(s.config.TimeoutMs)
 	case r.delayed:
-		return milliseconds(inv.account.took + float64(inv.delivered.Sub(r.started))/float64(time.Millisecond))
+		return milliseconds(inv.account.took + inMs(inv.delivered.Sub(r.started)))
 	}
 	return milliseconds(inv.account.took)
 }
@@ -297,7 +297,8 @@ func (s *supervisor) tracing(inv *invocation) *platformTracing {
 func billed(durations ...float64) int64 {
 	hundredths := 0.0
 	for _, ms := range durations {
-		hundredths += math.RoundToEven(ms * 100)
+		printed, _ := strconv.ParseFloat(strconv.FormatFloat(ms, 'f', 2, 64), 64)
+		hundredths += math.Round(printed * 100)
 	}
 	return int64(math.Ceil(hundredths / 100))
 }

@@ -272,9 +272,19 @@ func TestTheBytesOfAResponseAreTold(t *testing.T) {
 }
 
 func TestBillingRoundsWhatIsPrinted(t *testing.T) {
-	for want, durations := range map[int64][]float64{4: {3.01, 0}, 3: {3.004, 0}, 214: {133.61, 80}, 1: {0.01, 0}} {
+	for want, durations := range map[int64][]float64{
+		4: {3.01, 0}, 3: {3.004, 0}, 214: {133.61, 80}, 1: {0.01, 0}, 13: {12.005, 0}, 16: {16.005, 0},
+	} {
 		if got := billed(durations...); got != want {
 			t.Errorf("%v: %d, want %d", durations, got, want)
+		}
+	}
+}
+
+func TestDurationsAreWholeMicroseconds(t *testing.T) {
+	for duration, want := range map[time.Duration]float64{1_164_960: 1.165, 1_164_499: 1.164, 3_000_000: 3} {
+		if got := inMs(duration); got != want {
+			t.Errorf("%v: %v, want %v", duration, got, want)
 		}
 	}
 }

@@ -251,6 +251,10 @@ func (s *supervisor) look(r *run, at time.Time) {
 	r.lookAt = at.Add(pause(limit - now))
 }
 
-func since(t time.Time) float64 {
-	return float64(time.Since(t)) / float64(time.Millisecond)
+// since is in ms, and rounded here to the microsecond: what the control plane writes into the log
+// and what extensions are told come from the same number.
+func since(t time.Time) float64 { return inMs(time.Since(t)) }
+
+func inMs(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond).Microseconds()) / 1000
 }

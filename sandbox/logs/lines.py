@@ -127,7 +127,8 @@ def report(
 
 def billed_duration_ms(duration_ms: float, init_duration_ms: float = 0.0) -> int:
     """What is billed: whole milliseconds, rounded up, of the durations as they are printed."""
-    hundredths = round(duration_ms * 100) + round(init_duration_ms * 100)
+    # Two roundings, as the second only makes an integer of what the first has decided.
+    hundredths = round(round(duration_ms, 2) * 100) + round(round(init_duration_ms, 2) * 100)
     return -(-hundredths // 100)
 
 

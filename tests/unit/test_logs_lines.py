@@ -144,6 +144,8 @@ def test_init_report():
         (0.1, 0.9, 1),  # 1.0000000000000002 with floats of other sizes
         (1.1, 2.9, 4),
         (2.001, 0.0, 2),
+        (12.005, 0.0, 13),  # printed as 12.01
+        (16.005, 0.0, 16),  # and as 16.00
     ],
 )
 def test_billed_duration_rounds_up_what_is_printed(duration, init, billed):
