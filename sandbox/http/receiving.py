@@ -3,7 +3,7 @@
 A head has so many bytes, and its connection so many seconds in which it is idle or sends it (see
 `worker`). A body has to come at a pace: after a grace of `BODY_SECONDS`, time that was spent
 waiting for it has to be matched by bytes. Memory is taken for what has come, never for what a
-Content-Length promises.
+Content-Length promises; of all that come at once together only so much (see `worker`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,17 @@ _PIECE_BYTES = 64 * 2**10
 class Receiver:
     """A connection's receiving side, for gunicorn's parser as for `Body`."""
 
-    __slots__ = ("_client", "_held", "_left", "_reads", "_received", "_since", "_slow", "_waited")
+    __slots__ = (
+        "_client",
+        "_held",
+        "_left",
+        "_reads",
+        "_received",
+        "_since",
+        "_slow",
+        "_waited",
+        "reading",
+    )
 
     def __init__(self, client: socket.socket, slow: dict[socket.socket, Receiver]) -> None:
         """`slow` holds those that wait for their client; `is_late` says how long they may."""
@@ -52,11 +62,14 @@ class Receiver:
         self._held = held
         self._reads = 0
         self._left: int | None = HEAD_BYTES
+        self.reading = 0
 
     def begin_body(self) -> None:
         self._left = None
         self._received = 0
         self._waited = 0.0
+        self.reading = 0
+        """Bytes that are kept until the rest of what is read of a body is there."""
 
     def take_held(self) -> bytes:
         """What belongs to the next request."""
@@ -88,8 +101,14 @@ class Receiver:
 
     def is_late(self, now: float) -> bool:
         """Whether the body that is waited for comes too slowly."""
-        waited = self._waited + now - self._since
-        return self._left is None and waited > BODY_SECONDS + self._received / BODY_RATE
+        return self._left is None and self._waits(now) > BODY_SECONDS + self._received / BODY_RATE
+
+    def cost(self, now: float) -> float:
+        """Of the memory that it keeps, in byte-seconds of waiting for the client."""
+        return self.reading * self._waits(now)
+
+    def _waits(self, now: float) -> float:
+        return self._waited + now - self._since
 
     def _before(self) -> None:
         self._since = time.monotonic()
@@ -99,6 +118,7 @@ class Receiver:
         self._slow.pop(self._client, None)
         self._waited += time.monotonic() - self._since
         self._received += count
+        self.reading += count
 
 
 class Body:
@@ -118,6 +138,7 @@ class Body:
             self._left = 0
             return held
         self._receiver.begin_body()
+        self._receiver.reading = len(held)
         blocks: list[bytes | memoryview] = [held]
         count, length = len(held), self._left
         while count < length:
@@ -147,13 +168,15 @@ class Body:
 class ParsedBody:
     """gunicorn's of a request, for WSGI; what is no body raises OSError, as one that breaks off."""
 
-    def __init__(self, body: object) -> None:
+    def __init__(self, body: object, receiver: Receiver) -> None:
         self._body = body
+        self._receiver = receiver
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._body, name)
 
     def read(self, size: int | None = None) -> bytes:
+        self._receiver.reading = 0
         try:
             data: bytes = self._body.read(size)  # type: ignore[attr-defined]
         except ParseException as error:

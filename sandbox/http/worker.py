@@ -8,8 +8,9 @@ the date, which tests/unit/test_http_worker.py shows by asking both.
 
 What a connection may do beside: it may be silent between two requests, or dawdle over a
 request's head, for `keepalive` seconds, and less where there is no room for others; over a body as
-`receiving` has it. A client that leaves during its call is noticed and logged, and the call goes
-on; at the end nothing is waited for but calls in flight.
+`receiving` has it, and bodies that come at once share an eighth of the memory. A client that
+leaves during its call is noticed and logged, and the call goes on; at the end nothing is waited
+for but calls in flight.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import itertools
 import json
 import logging
 import math
+import os
 import select
 import socket
 import time
@@ -53,6 +55,8 @@ _AT_ONCE = 64
 """Invokes of one connection that are answered in a row before others have their turn."""
 _ROOM = 20
 """Connections are ended early where fewer than one in so many are left."""
+_BODIES_SHARE = 8
+"""Of the machine's memory, one part in so many is for bodies that have not come in whole."""
 _FAILED = "An error occurred and the request cannot be processed."
 _DOOR: Any = SimpleNamespace(getsockname=lambda: ("127.0.0.1", "4566"))
 """What stands for the listener, and its name, where a function has found it."""
@@ -84,6 +88,8 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)
         self._ending = Event()
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self._bodies_bytes = memory // _BODIES_SHARE
         self._waiting: dict[socket.socket, float] = {}
         """Connections between two requests, and since when; the longest first."""
         self._calls: dict[socket.socket, tuple[float, dict[str, Any]]] = {}
@@ -140,6 +146,7 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             now = time.monotonic()
             self._end_the_idle(now - self.cfg.keepalive)
             self._end_the_late(now)
+            self._bound_bodies(now)
             self._make_room(self._connections.free_count())
             self._notice_the_gone(now - WATCH_SECONDS)
 
@@ -153,6 +160,16 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
         for client, receiver in list(self._receiving.items()):
             if receiver.is_late(now):
                 _end_reading(client)
+
+    def _bound_bodies(self, now: float) -> None:
+        """The dearest go while more is kept of bodies on their way than they may take."""
+        coming = list(self._receiving.items())
+        excess = sum(receiver.reading for _, receiver in coming) - self._bodies_bytes
+        for client, receiver in sorted(coming, key=lambda one: one[1].cost(now), reverse=True):
+            if excess <= 0:
+                break
+            excess -= receiver.reading
+            _end_reading(client)
 
     def _make_room(self, free: int) -> None:
         """Who waits for nothing, and longest, goes when there are hardly connections left."""
@@ -208,7 +225,7 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
                 receiver.begin_head(rest)
                 request = next(parser)
                 receiver.begin_body()
-                request.body = body = ParsedBody(request.body)
+                request.body = body = ParsedBody(request.body, receiver)
                 del self._waiting[client]
                 self.handle_request(server, request, client, address)
                 self._waiting[client] = time.monotonic()

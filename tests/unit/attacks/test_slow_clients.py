@@ -188,6 +188,40 @@ def test_memory_is_taken_for_what_has_come_and_not_for_what_was_promised() -> No
         come += min(size, 100_000)
 
 
+def test_bodies_that_come_at_once_share_what_memory_there_is_for_them(
+    api: Api, door: InvokeWorker
+) -> None:
+    """Who holds most, and longest, is refused; the others come in whole."""
+    head = f"{INVOKE}\r\nContent-Length: 200000\r\n\r\n".encode()
+    with ExitStack() as stack:
+        clients = {name: stack.enter_context(connected(door)) for name in "abc"}
+        for name, size in {"a": 1, "b": 150_000, "c": 100_000}.items():
+            clients[name].sendall(head + b'"'.ljust(size, b"x"))
+            until(lambda wanted=size: wanted in [one.reading for one in door._receiving.values()])
+        door._bodies_bytes = 250_001
+        door._bound_bodies(time.monotonic() + 10)
+        assert len(door._receiving) == 3
+        door._bodies_bytes = 250_000
+        door._bound_bodies(time.monotonic() + 10)
+        assert answer(clients["b"]).startswith(b"HTTP/1.1 400 ")
+        for name, size in {"a": 1, "c": 100_000}.items():
+            clients[name].sendall(b'"'.rjust(200_000 - size, b"x"))
+            assert clients[name].recv(2**16).startswith(b"HTTP/1.1 200 ")
+    assert not door._receiving
+    assert len(api.service.invoked) == 2
+
+
+def test_what_is_passed_on_piece_by_piece_is_not_kept(door: InvokeWorker) -> None:
+    with connected(door) as client:
+        head = "PUT /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n"
+        client.sendall(head.encode() + bytes(800_000))
+        until(lambda: any(one._received > 700_000 for one in door._receiving.values()))
+        [receiver] = door._receiving.values()
+        assert receiver.reading <= 64 * 1024
+        client.sendall(bytes(100_000))
+        assert client.recv(2**16).startswith(b"HTTP/1.1 404 ")
+
+
 def test_one_connection_does_not_keep_the_others_from_their_turn(
     door: InvokeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
