@@ -19,7 +19,8 @@ _LONGEST_PAUSE = 0.3
 
 class Patience(NamedTuple):
     """How long one call of the engine is waited for: an attempt for the first of these seconds,
-    and when it was not answered the next for the second. Their sum bounds the whole."""
+    and when it was not answered the next for the second. Their sum bounds the whole, except that
+    there is always a second attempt: of a machine that stood still the first learns nothing."""
 
     seconds: tuple[float, ...]
 
@@ -49,11 +50,11 @@ def persist(
         began = now()
         timeout = patience.seconds[min(number, len(patience.seconds) - 1)]
         try:
-            return attempt(min(timeout, max(deadline - began, 0.05)))
+            return attempt(min(timeout, max(deadline - began, 0.05)) if number > 1 else timeout)
         except errors as error:
             # So that many calls that failed together do not come back together.
             rest = min(_FIRST_PAUSE * 2**number, _LONGEST_PAUSE) * (0.5 + spread() / 2)
-            last = number == _ATTEMPTS - 1 or now() + rest >= deadline
+            last = number == _ATTEMPTS - 1 or (number > 0 and now() + rest >= deadline)
             if last or not transient(error):
                 raise
             pause(rest)
