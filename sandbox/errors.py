@@ -7,6 +7,21 @@ body's member that carries the text come from botocore's model, in `api/`.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+Error = TypeVar("Error", bound=Exception)
+
+
+def to_keep(error: Error) -> Error:
+    """`error`, to be held on to once it is handled.
+
+    Tracebacks, its own and that of its cause, hold every frame that was on the stack, among them
+    whose variable the error is then in: a cycle, and with it the whole request waits for the
+    garbage collector.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
 
 class FnboxError(Exception):
     """Root of every error that fnbox raises on purpose."""

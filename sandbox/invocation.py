@@ -74,6 +74,7 @@ class ResponseStream:
         self._pieces: queue.SimpleQueue[Payload | None] = queue.SimpleQueue()
         self._first: Payload | None = None
         self._outcome: Outcome | BaseException | None = None
+        self._ended = False
         self._taken = 0
         self._left = False
         self._more: Callable[[int], None] = lambda _: None
@@ -95,6 +96,7 @@ class ResponseStream:
     def end(self, outcome: Outcome | BaseException) -> None:
         """What came of it all; the last thing that the writer says."""
         self._outcome = outcome
+        self._ended = True
         self._pieces.put(None)
 
     # The reader's side.
@@ -112,22 +114,25 @@ class ResponseStream:
             yield piece
             self._taken += len(piece)
             # not for each piece, since it costs a frame; nor once all has been written
-            if self._taken >= WINDOW_BYTES // 2 and self._outcome is None:
+            if self._taken >= WINDOW_BYTES // 2 and not self._ended:
                 self._more(self._taken)
                 self._taken = 0
             piece = self._pieces.get()
 
     def outcome(self) -> Outcome:
-        """What came of it, after the last piece. Raises what kept it from an outcome."""
+        """What came of it, after the last piece. Raises, once, what kept it from an outcome."""
         if isinstance(self._outcome, Outcome):
             return self._outcome
-        assert self._outcome is not None, "the stream has not ended"
-        raise self._outcome
+        assert self._outcome is not None, "the stream has not ended, or has raised"
+        try:
+            raise self._outcome
+        finally:
+            self._outcome = None  # its traceback holds this stream, and the call with its payload
 
     def leave(self) -> None:
         """Nobody reads any more: what is still written is dropped, and nothing waits."""
         self._left = True
-        if self._outcome is None:
+        if not self._ended:
             self._more(STREAM_BYTES)
 
 

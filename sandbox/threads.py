@@ -28,7 +28,10 @@ def run_native(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     # gevent prints what a job raises before it passes it on, so it is not let out there.
     value, error = gevent.get_hub().threadpool.apply(_settle, (function, args, kwargs))
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame, and those of all callers
     result: T = value
     return result
 

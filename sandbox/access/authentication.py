@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox.access import key_ids, sigv4
 from sandbox.access.errors import AuthenticationError, UnrecognizedClient
 from sandbox.access.principals import Principal, believed, root_arn
+from sandbox.errors import to_keep
 from sandbox.http.wire import INSIDE, request_target
 from sandbox.threads import run_native
 
@@ -87,12 +88,7 @@ class Authentication:
 
         `believed_account` is whom the request says to be of. Raises AuthenticationError.
         """
-        if not self.needed(environ):
-            return believed(believed_account)
-        try:
-            return self._verified(environ, service, lambda _: digest(body))
-        except AuthenticationError as error:
-            return self._failed(environ, error, believed_account)
+        return self._principal(environ, service, believed_account, lambda _: digest(body))
 
     def authenticate_head(self, environ: Environ, service: str, believed_account: str) -> Principal:
         """The same before the body has come: it counts as what the request says it is.
@@ -100,12 +96,9 @@ class Authentication:
         For what passes bodies on and checks the hash of those that have one: see
         `sigv4.is_hash`. A request that does not name one has no body.
         """
-        if not self.needed(environ):
-            return believed(believed_account)
-        try:
-            return self._verified(environ, service, lambda signed: signed.payload or _EMPTY)
-        except AuthenticationError as error:
-            return self._failed(environ, error, believed_account)
+        return self._principal(
+            environ, service, believed_account, lambda signed: signed.payload or _EMPTY
+        )
 
     def is_administrator(self, environ: Environ) -> bool:
         """Whether a request brings the instance's administrator's token."""
@@ -117,10 +110,17 @@ class Authentication:
     def administrator(self) -> Principal:
         return Principal(self._own_account, root_arn(self._own_account), "administrator")
 
-    def _failed(self, environ: Environ, error: AuthenticationError, account: str) -> Principal:
-        if INSIDE in environ or self.mode == "enforce":
-            raise error
-        return replace(believed(account), failure=error)
+    def _principal(
+        self, environ: Environ, service: str, believed_account: str, hashed: Hashed
+    ) -> Principal:
+        if not self.needed(environ):
+            return believed(believed_account)
+        try:
+            return self._verified(environ, service, hashed)
+        except AuthenticationError as error:
+            if INSIDE in environ or self.mode == "enforce":
+                raise
+            return replace(believed(believed_account), failure=to_keep(error))
 
     def _verified(self, environ: Environ, service: str, hashed: Hashed) -> Principal:
         signed = sigv4.read(environ)

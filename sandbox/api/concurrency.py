@@ -5,6 +5,7 @@ Source: the Lambda API reference and observed answers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,7 +41,7 @@ def delete_function_concurrency(call: Call, members: dict[str, Any]) -> dict[str
 def put_provisioned_concurrency_config(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """Its environments start in the background: until they are there it is IN_PROGRESS."""
     wanted: int = members["ProvisionedConcurrentExecutions"]
-    function, qualifier = _published(call, members, refusal=provisioned.unpublished())
+    function, qualifier = _published(call, members, refusal=provisioned.unpublished)
     account = call.services.limits.concurrency(function.key.account)
     now = call.services.clock.wall()
 
@@ -54,7 +55,7 @@ def put_provisioned_concurrency_config(call: Call, members: dict[str, Any]) -> d
 
 
 def get_provisioned_concurrency_config(call: Call, members: dict[str, Any]) -> dict[str, Any]:
-    function, qualifier = _published(call, members, refusal=_not_published())
+    function, qualifier = _published(call, members, refusal=_not_published)
     if qualifier not in function.provisioned:
         raise ProvisionedConcurrencyNotFound(
             "No Provisioned Concurrency Config found for this function"
@@ -64,7 +65,7 @@ def get_provisioned_concurrency_config(call: Call, members: dict[str, Any]) -> d
 
 def delete_provisioned_concurrency_config(call: Call, members: dict[str, Any]) -> dict[str, Any]:
     """One that is not there is fine."""
-    function, qualifier = _published(call, members, refusal=_not_published())
+    function, qualifier = _published(call, members, refusal=_not_published)
     call.services.catalog.provision(
         function.key, lambda function, _: provisioned.without(function, qualifier)
     )
@@ -96,7 +97,7 @@ def _function(call: Call, members: dict[str, Any]) -> Function:
 
 
 def _published(
-    call: Call, members: dict[str, Any], *, refusal: CallerError
+    call: Call, members: dict[str, Any], *, refusal: Callable[[], CallerError]
 ) -> tuple[Function, str]:
     """A function and its version or alias that are meant, and there; `$LATEST` is refused."""
     key, qualifier = reference_of(call, members)
@@ -105,7 +106,7 @@ def _published(
     except NotFound as error:
         raise NotFound(f"Function not found: {key.qualified(qualifier)}") from error
     if not qualifier or qualifier == LATEST:
-        raise refusal
+        raise refusal()
     provisioned.check_qualifier(function, qualifier)
     return function, qualifier
 

@@ -38,7 +38,7 @@ from sandbox.api.errors import (
 )
 from sandbox.api.model import Model, Operation
 from sandbox.api.services import Call, Implementation, Services
-from sandbox.errors import FnboxError, InvalidRequestContent, RequestTooLarge
+from sandbox.errors import FnboxError, InvalidRequestContent, RequestTooLarge, to_keep
 from sandbox.http.wire import REQUEST_ID, request_target
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Dispatch:
             status, modelled, body = self._answer(environ, found, request_id, headers)
             modelled = [("x-amzn-RequestId", request_id), *headers, *modelled]
         except FnboxError as error:
-            failure = error
+            failure = to_keep(error)
             status, modelled, body = error_reply(
                 error, request_id or new_request_id(), self._model.errors
             )

@@ -81,7 +81,10 @@ class Database:
             if self._closed:
                 raise StorageError("the database is closed")
             self._inbox.put((work, future))
-        return future.result()
+        try:
+            return future.result()
+        finally:
+            del future  # what it raises holds this frame
 
     def close(self) -> None:
         """Wait for what was asked for, then close the connection. May be called twice."""

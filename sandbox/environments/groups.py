@@ -35,7 +35,10 @@ class Waiter:
         """What it was given; raises what it was refused with."""
         if self.environment is None:
             assert self.error is not None, "an answer is an environment or an error"
-            raise self.error
+            try:
+                raise self.error
+            finally:
+                self.error = None  # its traceback holds this waiter, and the call with its payload
         return self.environment
 
 

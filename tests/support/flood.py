@@ -55,14 +55,14 @@ def flood(instance: Instance, kind: str, mib: int, timeout: int = 900) -> Flood:
     quiet = instance.deploy(QUIET)
     _call(loud, {"mib": 1, "kind": kind})
     alone = [_call(quiet, None) for _ in range(100)]
-    before = highest = _resident(instance)
+    before = highest = resident(instance)
     latencies = []
     began = time.perf_counter()
     thread = threading.Thread(target=_call, args=(loud, {"mib": mib, "kind": kind}))
     thread.start()
     while thread.is_alive():
         latencies.append(_call(quiet, None))
-        highest = max(highest, _resident(instance))
+        highest = max(highest, resident(instance))
     seconds = time.perf_counter() - began
     kept = sum(path.stat().st_size for path in (instance.state_dir / "logs").rglob("*.log"))
     # The first of those alone was a cold start.
@@ -77,7 +77,8 @@ def _call(function: Function, event: object) -> float:
     return time.perf_counter() - began
 
 
-def _resident(instance: Instance) -> int:
+def resident(instance: Instance) -> int:
+    """Bytes of its control plane that are in memory."""
     assert instance.worker is not None, "it runs"
     for line in Path(f"/proc/{instance.worker}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):

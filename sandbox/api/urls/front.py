@@ -31,7 +31,7 @@ from sandbox.api.urls.address import by_host, by_path
 from sandbox.api.urls.answer import JSON, Answer, BadResponse, Headers, buffered, streamed
 from sandbox.api.urls.event import UrlRequest, event_of
 from sandbox.catalog import FunctionUrl
-from sandbox.errors import AccessDenied, CallerError, FnboxError, NotFound
+from sandbox.errors import AccessDenied, CallerError, FnboxError, NotFound, to_keep
 from sandbox.http.wire import request_target
 from sandbox.invocation import Invocation
 from sandbox.lineage import forwarded
@@ -94,7 +94,7 @@ class FunctionUrls:
         try:
             answer = self._run(environ, url, path, request_id, trace)
         except CallerError as error:
-            refused = error
+            refused = to_keep(error)
             answer = _refused(error, request_id)
         except BadResponse as error:
             log.info("request %s: %s", request_id, error)
