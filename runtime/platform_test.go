@@ -307,7 +307,7 @@ func TestWhatIsLeftIsDeliveredBeforeSHUTDOWN(t *testing.T) {
 	t.Cleanup(func() { lastDelivery = before })
 	withExtensions(t, map[string]string{"a": idle})
 	p := newPeer(t, observed)
-	l := listenHTTP(t)
+	l := listenHTTP(t, 500, 500) // so that it takes longer than the end of the runtime
 	p.send(kindStart, startMeta{1, "init"}, nil)
 	m := p.register("a", `["SHUTDOWN"]`)
 	if status, body := m.subscribe(l, "platform", never30s); status != 200 {
