@@ -3,10 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -81,16 +79,12 @@ func TestARuntimeThatCannotBeStartedIsToldOfBesideExtensionsToo(t *testing.T) {
 func TestAnErrorThatAnExtensionReportsEndsEverything(t *testing.T) {
 	for path, want := range map[string]string{"init/error": "InitError", "exit/error": "ExitError"} {
 		t.Run(path, func(t *testing.T) {
-			// ends when its fifo is opened
-			fifo := filepath.Join(t.TempDir(), "fifo")
-			if err := syscall.Mkfifo(fifo, 0o666); err != nil {
-				t.Fatal(err)
-			}
-			_ = os.Chmod(filepath.Dir(fifo), 0o755)
-			_ = os.Chmod(filepath.Dir(filepath.Dir(fifo)), 0o755)
-			_ = os.Chmod(fifo, 0o666)
-			withExtensions(t, map[string]string{"a": "#!/bin/sh\nread line < " + fifo + "\nexit 5\n"})
-			p := newPeer(t, extended)
+			ends := fifo(t)
+			withExtensions(t, map[string]string{"a": "#!/bin/sh\nread line < " + ends + "\nexit 5\n"})
+			p := newPeer(t, func(config *configureMeta) {
+				extended(config)
+				config.ExternalShutdownMs = 20_000
+			})
 			p.send(kindStart, startMeta{1, "init"}, nil)
 			a := p.register("a", `["INVOKE"]`)
 			if status := a.fail(path, "Mine.Bad"); status != 202 {
@@ -99,7 +93,7 @@ func TestAnErrorThatAnExtensionReportsEndsEverything(t *testing.T) {
 			if status := a.fail(path, "Mine.Second"); status != 202 {
 				t.Error(status)
 			}
-			if err := os.WriteFile(fifo, []byte("\n"), 0); err != nil {
+			if err := os.WriteFile(ends, []byte("\n"), 0); err != nil {
 				t.Fatal(err)
 			}
 			states, meta := p.states(kindExited)

@@ -201,9 +201,11 @@ func TestAnInvocationIsDoneWhenItsExtensionsAre(t *testing.T) {
 }
 
 func TestARuntimeThatDiesLeavesExtensionsTheirTime(t *testing.T) {
-	withExtensions(t, map[string]string{"a": idle})
+	ends := fifo(t)
+	withExtensions(t, map[string]string{"a": "#!/bin/sh\nread line < " + ends + "\n"})
 	p := newPeer(t, func(config *configureMeta) {
 		extended(config)
+		config.ExternalShutdownMs = 20_000
 		config.Command = []string{"sh", "-c", "read line < /proc/self/fd/0; exit 3"}
 	})
 	p.send(kindStart, startMeta{1, "init"}, nil)
@@ -213,10 +215,12 @@ func TestARuntimeThatDiesLeavesExtensionsTheirTime(t *testing.T) {
 	event := a.event()
 	deadline := int64(event["deadlineMs"].(float64))
 	if event["eventType"] != "SHUTDOWN" || event["shutdownReason"] != "FAILURE" ||
-		deadline < unixMs(before)+2000 || deadline > unixMs(time.Now())+2000 {
+		deadline < unixMs(before)+20_000 || deadline > unixMs(time.Now())+20_000 {
 		t.Error(event)
 	}
-	_ = a.conn.Close()
+	if err := os.WriteFile(ends, []byte("\n"), 0); err != nil {
+		t.Fatal(err)
+	}
 	states, meta := p.states(kindExited)
 	if len(states) != 1 || meta["cause"] != "exit" || meta["description"] != "exit status 3" {
 		t.Error(meta)

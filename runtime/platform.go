@@ -216,7 +216,7 @@ func (s *supervisor) tellDemise(r *run) {
 
 // At the end extensions get so much time to take what they have not been told yet, before they
 // get SHUTDOWN, after which many listen to nothing.
-const lastDelivery = 100 * time.Millisecond
+var lastDelivery = 100 * time.Millisecond
 
 // heldBack says whether SHUTDOWN is to wait for that. The caller holds the lock.
 func (s *supervisor) heldBack(r *run, now time.Time) bool {

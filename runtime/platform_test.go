@@ -19,6 +19,7 @@ func observed(config *configureMeta) {
 	config.Environment["AWS_LAMBDA_LOG_STREAM_NAME"] = "stream"
 	config.RuntimeVersion, config.RuntimeVersionArn = "python:3.13", "arn:runtime"
 	config.TimeoutMs, config.ActiveTracing = 3000, true
+	config.ExternalShutdownMs = 20_000 // for a machine that is slow: no test waits for its end
 }
 
 // subscribe has an extension subscribe to all there is, at an HTTP server of the test's.
@@ -301,9 +302,12 @@ func TestErrorTypesThatARuntimeMayReport(t *testing.T) {
 }
 
 func TestWhatIsLeftIsDeliveredBeforeSHUTDOWN(t *testing.T) {
+	before := lastDelivery
+	lastDelivery = 10 * time.Second // which ends with the delivery, however slow the machine is
+	t.Cleanup(func() { lastDelivery = before })
 	withExtensions(t, map[string]string{"a": idle})
 	p := newPeer(t, observed)
-	l := listenHTTP(t)
+	l := listenHTTP(t, 500, 500) // so that it takes longer than the end of the runtime
 	p.send(kindStart, startMeta{1, "init"}, nil)
 	m := p.register("a", `["SHUTDOWN"]`)
 	if status, body := m.subscribe(l, "platform", never30s); status != 200 {

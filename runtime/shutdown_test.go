@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func TestTheRuntimeGetsItsSignalBeforeExtensionsGetTheirEvent(t *testing.T) {
 	withExtensions(t, map[string]string{"told": idle, "untold": idle})
 	p := newPeer(t, func(config *configureMeta) {
 		stubbornRuntime(config)
-		config.ExternalShutdownMs = 300
+		config.ExternalShutdownMs = 5000 // of which the runtime has 1.5 s to say what it says
 		config.Freeze = true
 	})
 	p.send(kindStart, startMeta{1, "init"}, nil)
@@ -66,9 +67,12 @@ func TestTheRuntimeGetsItsSignalBeforeExtensionsGetTheirEvent(t *testing.T) {
 	if event := told.event(); event["eventType"] != "SHUTDOWN" || event["shutdownReason"] != "TIMEOUT" {
 		t.Error(event)
 	}
-	_, _, output := p.until(kindExited)
-	if !strings.Contains(string(output), "term\n") {
-		t.Errorf("%q", output)
+	for output := ""; !strings.Contains(output, "term\n"); {
+		f := p.receive()
+		if f.kind != kindLog {
+			t.Fatalf("a frame of kind %d after %q", f.kind, output)
+		}
+		output += string(f.payload)
 	}
 }
 
@@ -104,17 +108,21 @@ func (p *peer) end() (meta map[string]any, output []byte) {
 }
 
 func TestShutdownEndsTheInitWithItsRun(t *testing.T) {
-	withExtensions(t, map[string]string{"a": idle})
+	ends := fifo(t)
+	withExtensions(t, map[string]string{"a": "#!/bin/sh\nread line < " + ends + "\n"})
 	p := newPeer(t, func(config *configureMeta) {
 		extended(config)
-		config.ExternalShutdownMs = 200
+		config.ExternalShutdownMs = 20_000
 	})
 	p.send(kindStart, startMeta{1, "init"}, nil)
 	a := p.register("a", `["SHUTDOWN"]`)
-	p.send(kindShutdown, struct{}{}, nil)
 	a.next()
+	p.send(kindShutdown, struct{}{}, nil)
 	if event := a.event(); event["shutdownReason"] != "SPINDOWN" {
 		t.Error(event)
+	}
+	if err := os.WriteFile(ends, []byte("\n"), 0); err != nil {
+		t.Fatal(err)
 	}
 	if _, meta := p.states(kindExited); meta["cause"] != "killed" {
 		t.Error(meta)

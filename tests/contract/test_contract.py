@@ -11,7 +11,7 @@ from sandbox.control_plane import ControlPlane
 from sandbox.invocation import Invocation, Outcome
 from sandbox.names import FunctionReference
 from sandbox.settings import Settings
-from tests.contract.scenarios import SCENARIOS, Scenario
+from tests.contract.scenarios import SCENARIOS, Scenario, patient
 from tests.support.functions import KeptLog, created, make_invocation, make_version
 from tests.support.scripted_init import boot
 
@@ -106,6 +106,7 @@ def deploy(control_plane: ControlPlane, scenario: Scenario, number: int) -> Func
 def test_a_real_container_gives_what_lambda_gives_for(
     control_plane: ControlPlane, number: int, scenario: Scenario
 ) -> None:
+    scenario = patient(scenario)
     reference = deploy(control_plane, scenario, number)
     check(scenario, control_plane.service.invoke, reference)
     control_plane.catalog.delete_function(reference.key)

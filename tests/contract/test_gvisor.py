@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from sandbox.control_plane import ControlPlane
 from sandbox.settings import Settings
 from tests.contract import scenarios, test_contract, test_streams
+from tests.contract.scenarios import patient
 from tests.support import streaming
 from tests.support.instance import docker
 
@@ -27,24 +27,6 @@ def cases(of: list[Any], quick: set[str]) -> list[Any]:
         )
         for scenario in of
     ]
-
-
-def patient(scenario: Any) -> Any:
-    """A runtime that starts again within a call needs longer there: 3 s for 1 s, in every text."""
-    if scenario.timeout != 1:
-        return scenario
-
-    def later(text: Any) -> Any:
-        return text.replace("1.00 seconds", "3.00 seconds") if isinstance(text, str) else text
-
-    members = {
-        name: later(getattr(scenario, name))
-        for name in ("payload", "details", "after")
-        if hasattr(scenario, name)
-    }
-    if hasattr(scenario, "log"):
-        members["log"] = tuple(map(later, scenario.log))
-    return replace(scenario, timeout=3, **members)
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +52,9 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 def test_under_gvisor_a_container_gives_what_lambda_gives_for(
     control_plane: ControlPlane, scenario: scenarios.Scenario
 ) -> None:
-    reference = test_contract.deploy(control_plane, patient(scenario), 0)
-    test_contract.check(patient(scenario), control_plane.service.invoke, reference)
+    scenario = patient(scenario)
+    reference = test_contract.deploy(control_plane, scenario, 0)
+    test_contract.check(scenario, control_plane.service.invoke, reference)
     control_plane.catalog.delete_function(reference.key)
 
 
@@ -79,6 +62,7 @@ def test_under_gvisor_a_container_gives_what_lambda_gives_for(
 def test_under_gvisor_a_container_streams(
     control_plane: ControlPlane, scenario: test_streams.Scenario
 ) -> None:
-    reference = test_streams.deploy(control_plane, patient(scenario), 0)
-    test_streams.check(patient(scenario), control_plane.service.stream, reference)
+    scenario = patient(scenario)
+    reference = test_streams.deploy(control_plane, scenario, 0)
+    test_streams.check(scenario, control_plane.service.stream, reference)
     control_plane.catalog.delete_function(reference.key)

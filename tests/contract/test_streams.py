@@ -13,7 +13,14 @@ from sandbox.environments.channel import Frame, FrameKind
 from sandbox.invocation import Invocation, ResponseStream
 from sandbox.names import FunctionReference
 from sandbox.settings import Settings
-from tests.contract.scenarios import FINE, exit_error, failing, platform_error
+from tests.contract.scenarios import (
+    FINE,
+    TOO_MUCH,
+    exit_error,
+    failing,
+    patient,
+    platform_error,
+)
 from tests.support import streaming
 from tests.support.functions import KeptLog, created, make_invocation, make_version
 from tests.support.scripted_init import Reaction, boot, exited, nothing, result
@@ -80,7 +87,7 @@ SCENARIOS = [
     ),
     Scenario(
         "more memory than the function has",
-        f"{HALF}    return len(b'x' * 400_000_000)\n",
+        HALF + TOO_MUCH,
         dies("outOfMemory", "signal: killed"),
         exit_error("Runtime exited with error: signal: killed", "Runtime.OutOfMemory"),
         failing("Runtime.OutOfMemory"),
@@ -189,6 +196,7 @@ def deploy(control_plane: ControlPlane, scenario: Scenario, number: int) -> Func
 def test_a_real_container_streams(
     control_plane: ControlPlane, number: int, scenario: Scenario
 ) -> None:
+    scenario = patient(scenario)
     reference = deploy(control_plane, scenario, number)
     check(scenario, control_plane.service.stream, reference)
     control_plane.catalog.delete_function(reference.key)

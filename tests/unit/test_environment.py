@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from sandbox.clock import Clock, FakeClock
 from sandbox.environments.channel import Frame, FrameKind
 from sandbox.environments.environment import ExecutionEnvironment
 from sandbox.environments.lifecycle import init_seconds
@@ -31,9 +32,11 @@ INIT_START = (
 
 
 def started(
-    script: Mapping[FrameKind, Reaction] | None = None, timeout: float = 3
+    script: Mapping[FrameKind, Reaction] | None = None,
+    timeout: float = 3,
+    clock: Clock | None = None,
 ) -> tuple[ExecutionEnvironment, ScriptedInit, KeptLog]:
-    environment, init = boot(script)
+    environment, init = boot(script, clock=clock)
     log = KeptLog()
     environment.assign(make_version(timeout=timeout), {"command": []}, None, log)
     environment.initialize()
@@ -114,12 +117,16 @@ def test_what_the_runtime_posts_as_an_error_passes_unchanged_with_a_plain_report
 
 def test_a_late_invocation_is_killed_and_the_next_starts_the_runtime_again() -> None:
     seen: list[Frame] = []
+    clock = FakeClock()  # by which only the first is late, however slow the machine is
 
     def slow_once(invoke: Frame) -> list[Frame]:
         seen.append(invoke)
-        return [] if len(seen) == 1 else [result(invoke, b'"back"')]
+        if len(seen) > 1:
+            return [result(invoke, b'"back"')]
+        clock.advance(0.05)
+        return []
 
-    environment, init, log = started({FrameKind.INVOKE: slow_once}, timeout=0.05)
+    environment, init, log = started({FrameKind.INVOKE: slow_once}, timeout=0.05, clock=clock)
     invocation = make_invocation()
     outcome = environment.invoke(invocation)
     assert outcome.function_error == "Unhandled"
@@ -282,13 +289,17 @@ def test_an_event_that_met_a_dying_runtime_is_delivered_to_the_next_one() -> Non
     environment.close()
 
 
-@pytest.mark.parametrize("frame", [FrameKind.START, FrameKind.INVOKE, FrameKind.KILL])
-def test_a_container_that_ends_is_nobodys_function_error(frame: FrameKind) -> None:
+@pytest.mark.parametrize(
+    ("frame", "timeout"),
+    [(FrameKind.START, 3), (FrameKind.INVOKE, 3), (FrameKind.KILL, 0.05)],
+    ids=["START", "INVOKE", "KILL"],
+)
+def test_a_container_that_ends_is_nobodys_function_error(frame: FrameKind, timeout: float) -> None:
     lost: list[ExecutionEnvironment] = []
     script: dict[FrameKind, Reaction] = {FrameKind.INVOKE: nothing, frame: hang_up}
     environment, _ = boot(script, on_lost=lost.append)
     log = KeptLog()
-    environment.assign(make_version(timeout=0.05), {}, None, log)
+    environment.assign(make_version(timeout=timeout), {}, None, log)
 
     def run() -> None:
         environment.initialize()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.clock import FakeClock
+from sandbox.clock import Clock, FakeClock
 from sandbox.environments import failures
 from sandbox.environments.channel import Frame, FrameKind
 from sandbox.environments.environment import ExecutionEnvironment
@@ -54,9 +54,9 @@ def extended(start: Frame) -> list[Frame]:
 
 
 def started(
-    script: Mapping[FrameKind, Reaction], timeout: float = 3
+    script: Mapping[FrameKind, Reaction], timeout: float = 3, clock: Clock | None = None
 ) -> tuple[ExecutionEnvironment, ScriptedInit, KeptLog]:
-    environment, init = boot({FrameKind.START: extended, **script})
+    environment, init = boot({FrameKind.START: extended, **script}, clock=clock)
     log = KeptLog()
     environment.assign(make_version(timeout=timeout), {"command": []}, None, log)
     assert environment.initialize()
@@ -118,9 +118,11 @@ def test_extensions_that_do_not_follow_invocations_are_not_waited_for(events: li
 
 
 def test_an_extension_that_is_not_done_in_time_is_ended_and_the_report_says_so() -> None:
-    environment, init, log = started({FrameKind.INVOKE: answered}, timeout=0.05)
+    clock = FakeClock()  # the answer is in time, however slow the machine is
+    environment, init, log = started({FrameKind.INVOKE: answered}, 0.05, clock)
     outcome = environment.invoke(make_invocation())
     assert outcome.function_error is None
+    clock.advance(0.05)
     settle(environment)
     assert init.received[-1].meta == {"generation": 1, "reason": "TIMEOUT"}
     assert "Duration: 50.00 ms" in last_line(log)
@@ -162,7 +164,13 @@ def test_an_extension_that_crashes_before_the_answer_is_the_answer() -> None:
 
 
 def test_a_late_function_is_answered_before_its_extensions_have_ended() -> None:
-    environment, init, log = started({FrameKind.INVOKE: nothing}, timeout=0.05)
+    clock = FakeClock()
+
+    def late(_: Frame) -> list[Frame]:
+        clock.advance(0.05)
+        return []
+
+    environment, init, log = started({FrameKind.INVOKE: late}, 0.05, clock)
     outcome = environment.invoke(make_invocation())
     assert json.loads(outcome.payload)["errorType"] == "Sandbox.Timedout"
     assert init.received[-1].kind is FrameKind.INVOKE

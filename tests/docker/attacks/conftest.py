@@ -25,7 +25,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Function]:
         yield shared.start().deploy(
             {"bootstrap": RUNTIME},
             Runtime="provided.al2023",
-            Timeout=20,
+            Timeout=60,
             MemorySize=512,
             Environment={"Variables": {"TOKEN": FUNCTION_SECRET}},
         )

@@ -44,7 +44,7 @@ def names(instance: Instance) -> set[str]:
 
 def settled(instance: Instance) -> None:
     """Wait until there is a socket's directory for each container, and nothing else."""
-    until(lambda: len(names(instance)) == len(instance.containers()), 30)
+    until(lambda: len(names(instance)) == len(instance.containers()), 60)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,8 @@ def load(engine: FaultyEngine, start: Start, seed: int, calls: int) -> None:
     kinds = ", ".join(f"{fault.name} {count}" for fault, count in engine.done.most_common())
     told = f"seed {seed}: of {calls} calls, {colds} of them cold, {succeeded} succeeded"
     told += f" in {took:.1f} s; {kinds}; {failures}"
-    assert succeeded >= 0.99 * calls, told
+    # With few calls one may fail: a share of the faults lasts longer than fnbox is patient.
+    assert succeeded >= calls - max(1, calls // 100), told
     assert sum(engine.done.values()) > colds / 2, told
     settled(instance)
     instance.stop()  # which proves that nothing is left

@@ -35,7 +35,7 @@ listening = socket.create_server(("0.0.0.0", 8000))  # what others may try to re
 def reach(address, port, family=socket.AF_INET):
     try:
         with socket.socket(family, socket.SOCK_STREAM) as client:
-            client.settimeout(3)
+            client.settimeout(10)
             client.connect((address, port))
             return client.recv(100).decode()
     except OSError as error:
@@ -142,7 +142,7 @@ class Neighbour:
         self.address = found["Networks"]["bridge"]["IPAddress"]
         self.gateway = found["Networks"]["bridge"]["Gateway"]
         self.port = int(found["Ports"]["8000/tcp"][0]["HostPort"])
-        until(self._answers, 10)
+        until(self._answers, 30)
 
     def _answers(self) -> bool:
         try:
