@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -47,13 +48,19 @@ class UrlApi:
         """A request with this target, as it is sent, by the URL's host."""
         host = f"{url_id}.lambda-url.us-east-1.localhost:4566"
         path, _, query = target.partition("?")
+        overrides = {
+            "RAW_URI": target,
+            "PATH_INFO": unquote(path, "latin-1"),
+            "REMOTE_ADDR": "203.0.113.7",
+            **environ,
+        }
         return self.api.client.open(
-            path,
+            "/",  # werkzeug would take the target apart, and cannot with every one
             method=method,
             query_string=query,
             data=body,
             headers={"Host": host, **(headers or {})},
-            environ_overrides={"RAW_URI": target, "REMOTE_ADDR": "203.0.113.7", **environ},
+            environ_overrides=overrides,
         )
 
     def event(self) -> Any:

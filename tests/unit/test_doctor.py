@@ -141,11 +141,13 @@ def test_the_command_tells_of_an_engine_that_is_down_and_of_a_port_that_is_taken
 @pytest.mark.usefixtures("unconnected")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_port_that_nobody_has_is_free(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = Settings(docker_host=f"unix://{tmp_path}/none.sock", state_dir=tmp_path, port=port)
-    assert look(settings).port == "free"
+    with socket.socket() as kept:
+        # A port that nobody listens on can be had by all who say so; nobody else gets it.
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        host, port = f"unix://{tmp_path}/none.sock", kept.getsockname()[1]
+        settings = Settings(docker_host=host, state_dir=tmp_path, port=port)
+        assert look(settings).port == "free"
 
 
 def test_exit_status_0_says_that_there_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
