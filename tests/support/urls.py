@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from werkzeug.test import TestResponse
 
-from tests.support.api import Api, open_api
+from tests.support.api import Api, as_sent, open_api
 
 # The clock of `open_api` would have requests of 1970, which the signer does not make.
 NOW = datetime(2026, 11, 22, 17, 0, 0, 250_000, UTC)
@@ -47,17 +46,10 @@ class UrlApi:
     ) -> TestResponse:
         """A request with this target, as it is sent, by the URL's host."""
         host = f"{url_id}.lambda-url.us-east-1.localhost:4566"
-        path, _, query = target.partition("?")
-        overrides = {
-            "RAW_URI": target,
-            "PATH_INFO": unquote(path, "latin-1"),
-            "REMOTE_ADDR": "203.0.113.7",
-            **environ,
-        }
+        overrides = {**as_sent(target), "REMOTE_ADDR": "203.0.113.7", **environ}
         return self.api.client.open(
-            "/",  # werkzeug would take the target apart, and cannot with every one
+            "/",
             method=method,
-            query_string=query,
             data=body,
             headers={"Host": host, **(headers or {})},
             environ_overrides=overrides,
