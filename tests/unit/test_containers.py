@@ -66,7 +66,7 @@ def containers(engine: Any, tmp_path: Path) -> Iterator[Containers]:
         engine,
         directory=tmp_path / "run",
         uids=range(100_000, 100_002),
-        start_seconds=5,
+        start_seconds=60,  # no test waits for it
         scheduler=scheduler,
         clock=SystemClock(),
     )
@@ -109,7 +109,7 @@ def test_a_container_of_which_nothing_is_known_is_looked_for_by_its_name(
     engine.error = OutcomeUnknown("silence")
     with pytest.raises(OutcomeUnknown):
         boot(containers)
-    assert looked_for.wait(5)
+    assert looked_for.wait(10)
     assert list((tmp_path / "run").iterdir()) == []
     engine.error = None
     found = boot(containers)

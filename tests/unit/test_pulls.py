@@ -126,7 +126,7 @@ def test_many_who_want_an_image_wait_for_one_pull(registry: Registry, pulls: Pul
     registry.gate.clear()
     with ThreadPoolExecutor(4) as threads:
         waiting = [threads.submit(pulls.pull, f"r.io/app@{DIGEST}", "r.io/app:1") for _ in "1234"]
-        until(lambda: len(pulls.running()) == 1, 5)
+        until(lambda: len(pulls.running()) == 1)
         assert [pull.image for pull in pulls.running()] == ["r.io/app:1"]
         registry.gate.set()
         for each in waiting:
@@ -163,7 +163,7 @@ def test_progress_is_the_sum_of_the_layers(registry: Registry, pulls: Pulls) -> 
     ]
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(pulls.pull, "r.io/app:1")
-        until(lambda: [str(pull) for pull in pulls.running()] == ["6 of 10 MB"], 5)
+        until(lambda: [str(pull) for pull in pulls.running()] == ["6 of 10 MB"])
         registry.gate.set()
         waiting.result(10)
 
