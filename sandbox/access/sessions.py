@@ -100,6 +100,8 @@ class Sessions:
             content = urlsafe_b64decode(token.encode("latin-1", "replace"))
         except Error as error:
             raise UnrecognizedClient from error
+        if urlsafe_b64encode(content).decode() != token:
+            raise UnrecognizedClient  # the decoder also takes other spellings of the same bytes
         mac, body = content[:_MAC_BYTES], content[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(body)):
             raise UnrecognizedClient

@@ -140,13 +140,15 @@ class CodeStore:
     def _keep(self, code: Code, fill: Callable[[Path], None]) -> None:
         """Have `fill` put what belongs into a package's directory, unless it is here already."""
         final = self._place(code.sha256)
-        copy = None if self.touch(code) else run_native(self._make, fill)
-        with self._lock:
-            if copy is not None and code.sha256 not in self._used:
-                final.parent.mkdir(exist_ok=True)
-                copy.rename(final)
-                copy = None
-            self._used[code.sha256] = self._clock.monotonic()
+        copy = None
+        if not self.touch(code):
+            copy = run_native(self._make, fill)
+            with self._lock:
+                if code.sha256 not in self._used:
+                    final.parent.mkdir(exist_ok=True)
+                    copy.rename(final)
+                    copy = None
+                self._used[code.sha256] = self._clock.monotonic()
         run_native(_settle, final, copy)
 
     def _make(self, fill: Callable[[Path], None]) -> Path:

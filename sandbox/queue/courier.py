@@ -46,7 +46,8 @@ class Courier:
         )
 
     def __repr__(self) -> str:
-        return f"<Courier running={self._lanes.running} targets_waiting={self._lanes.waiting}>"
+        running, waiting = self._lanes.census()
+        return f"<Courier running={running} targets_waiting={waiting}>"
 
     def start(self) -> None:
         """Begin, with the messages that an earlier run left."""

@@ -55,7 +55,8 @@ class Dispatcher:
         )
 
     def __repr__(self) -> str:
-        return f"<Dispatcher running={self.running} functions_waiting={self._lanes.waiting}>"
+        running, waiting = self._lanes.census()
+        return f"<Dispatcher running={running} functions_waiting={waiting}>"
 
     @property
     def running(self) -> int:

@@ -58,11 +58,10 @@ class Lanes(Generic[Lane, Item]):
         with self._changed:
             return self._running.total()
 
-    @property
-    def waiting(self) -> int:
-        """Lanes with work that does not run yet."""
+    def census(self) -> tuple[int, int]:
+        """Pieces of work that run, and lanes with work that does not run yet, at one moment."""
         with self._changed:
-            return len(self._due)
+            return self._running.total(), len(self._due)
 
     def start(self, due: Iterable[tuple[Lane, float]]) -> None:
         """Begin, with what an earlier run left."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from zipfile import ZipFile, ZipInfo
 
 import boto3
@@ -97,6 +98,13 @@ class EchoService:
     def _fail(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+
+def as_sent(target: str) -> dict[str, str]:
+    """What a server's environ says of a request's target, to override a test client's `/`:
+    werkzeug would take the target apart, and cannot with every one."""
+    path, _, query = target.partition("?")
+    return {"RAW_URI": target, "PATH_INFO": unquote(path, "latin-1"), "QUERY_STRING": query}
 
 
 @dataclass

@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from werkzeug.test import TestResponse
 
-from tests.support.api import Api, open_api
+from tests.support.api import Api, as_sent, open_api
 
 # The clock of `open_api` would have requests of 1970, which the signer does not make.
 NOW = datetime(2026, 11, 22, 17, 0, 0, 250_000, UTC)
@@ -46,14 +46,13 @@ class UrlApi:
     ) -> TestResponse:
         """A request with this target, as it is sent, by the URL's host."""
         host = f"{url_id}.lambda-url.us-east-1.localhost:4566"
-        path, _, query = target.partition("?")
+        overrides = {**as_sent(target), "REMOTE_ADDR": "203.0.113.7", **environ}
         return self.api.client.open(
-            path,
+            "/",
             method=method,
-            query_string=query,
             data=body,
             headers={"Host": host, **(headers or {})},
-            environ_overrides={"RAW_URI": target, "REMOTE_ADDR": "203.0.113.7", **environ},
+            environ_overrides=overrides,
         )
 
     def event(self) -> Any:

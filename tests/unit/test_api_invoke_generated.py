@@ -228,7 +228,9 @@ def meaning(called: Called) -> tuple[int, str | None]:
     return 200, None
 
 
-SETTINGS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @SETTINGS

@@ -156,16 +156,23 @@ def test_a_closed_database_refuses(opened: Database) -> None:
 
 
 def test_what_was_asked_for_before_closing_is_done(opened: Database, tmp_path: Path) -> None:
-    gate = threading.Event()
-    blocker = threading.Thread(target=opened.transaction, args=(lambda _: gate.wait(),))
+    began, gate = threading.Event(), threading.Event()
+
+    def work(connection: Connection) -> None:
+        began.set()
+        gate.wait()
+        connection.execute(tables.used_versions.insert(), note("n"))
+
+    blocker = threading.Thread(target=opened.transaction, args=(work,))
     blocker.start()
+    assert began.wait(10)
     closer = threading.Thread(target=opened.close)
     closer.start()
     gate.set()
     blocker.join()
     closer.join()
     again = Database.at(tmp_path / "state" / "fnbox.db")
-    assert again.transaction(names) == set()
+    assert again.transaction(names) == {"n"}
     again.close()
 
 

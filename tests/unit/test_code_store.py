@@ -184,6 +184,27 @@ def test_a_package_is_held_until_the_last_holder_lets_go(
     assert not packages.zip_path(code).exists()
 
 
+def test_a_package_that_goes_right_after_it_was_found_is_made_again_the_next_time(
+    packages: CodeStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = packages.put_zip(GOOD)
+    touch = packages.touch
+
+    def overtaken(code: Code) -> bool:
+        found = touch(code)
+        clock.advance(GRACE)
+        packages.collect(set())
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packages, "touch", overtaken)
+        assert packages.put_zip(GOOD) == code
+    clock.advance(GRACE)
+    packages.collect(set())
+    assert packages.put_zip(GOOD) == code
+    assert packages.tree(code).is_dir()
+
+
 def test_puts_and_collections_at_once_never_lose_a_package(tmp_path: Path) -> None:
     class Hurried(FakeClock):
         """Every look at it is past any grace."""

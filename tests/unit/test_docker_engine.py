@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from sandbox.engines.base import ContainerSpec, ResourceLimits
 from sandbox.engines.docker import DockerEngine
 from sandbox.engines.retries import Patience
 from sandbox.errors import EngineError, EngineUnavailable, ImageMissing, OutcomeUnknown
+from tests.support.functions import until
 from tests.support.proxy import Fault, FaultyEngine
 from tests.support.scripted_engine import IMAGE, ScriptedEngine
 
@@ -23,11 +24,26 @@ LIMITS = ResourceLimits(2**29, 10**9, 1024)
 CREATE, START, REMOVE = "POST .*/create", "POST .*/start", "DELETE "
 
 
+Wait = Callable[..., None]
+LONG = 10.0
+
+
+@pytest.fixture(autouse=True)
+def wait(monkeypatch: pytest.MonkeyPatch) -> Wait:
+    """Says for how many seconds the attempts of a call wait. Long they do, unless a test has one
+    hang: on a busy machine any answer may be late."""
+
+    def wait(*seconds: float) -> None:
+        for name in ("_QUESTION", "_LIST", "_CHANGE", "_REMOVAL"):
+            monkeypatch.setattr(docker, name, Patience(seconds))
+
+    wait(LONG, LONG)
+    return wait
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the real ones, in milliseconds."""
-    for name in ("_QUESTION", "_LIST", "_CHANGE", "_REMOVAL"):
-        monkeypatch.setattr(docker, name, Patience((0.1, 0.2, 0.4)))
     monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.001)
     monkeypatch.setattr(retries, "_LONGEST_PAUSE", 0.002)
     monkeypatch.setattr(FaultyEngine, "slow_seconds", 0.01)
@@ -59,8 +75,10 @@ def start(engine: DockerEngine, name: str) -> str:
 
 @pytest.mark.parametrize("fault", Fault)
 def test_one_fault_is_not_noticed(
-    scripted: ScriptedEngine, faulty: FaultyEngine, engine: DockerEngine, fault: Fault
+    scripted: ScriptedEngine, faulty: FaultyEngine, engine: DockerEngine, fault: Fault, wait: Wait
 ) -> None:
+    if fault in (Fault.HANG, Fault.LOST):
+        wait(0.1, LONG, LONG)
     for request in ("/images/", CREATE, START, "/update", REMOVE, "/containers/json"):
         faulty.next(fault, request)
     assert engine.image("fnbox/python").id == IMAGE
@@ -84,8 +102,9 @@ def test_of_all_containers_that_start_first_one_takes_the_init_out(
 
 
 def test_a_container_whose_answer_was_lost_is_found_and_not_made_twice(
-    scripted: ScriptedEngine, faulty: FaultyEngine, engine: DockerEngine
+    scripted: ScriptedEngine, faulty: FaultyEngine, engine: DockerEngine, wait: Wait
 ) -> None:
+    wait(0.1, LONG, LONG)
     faulty.next(Fault.LOST, CREATE)
     scripted.asked.clear()
     container = start(engine, "one")
@@ -103,13 +122,14 @@ def test_one_that_is_not_started_is_not_left(
 
 
 def test_one_of_which_nothing_is_heard_is_in_doubt(
-    scripted: ScriptedEngine, faulty: FaultyEngine, engine: DockerEngine
+    scripted: ScriptedEngine, faulty: FaultyEngine, engine: DockerEngine, wait: Wait
 ) -> None:
+    wait(0.1, 0.2, 0.4)
     faulty.next(Fault.LOST, CREATE, times=20)
     faulty.next(Fault.HANG, "DELETE|/json", times=40)
     with pytest.raises(OutcomeUnknown, match="does not answer"):
         start(engine, "one")
-    assert list(scripted.containers) == ["one"]
+    until(lambda: list(scripted.containers) == ["one"])
 
 
 def test_what_an_earlier_life_has_left_is_told_from_ones_own(
@@ -136,8 +156,9 @@ def test_what_the_engine_refuses_is_told_at_once_and_in_its_words(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["stop", "fall_silent"])
 def test_many_who_ask_an_engine_that_is_gone_are_answered_together(
-    faulty: FaultyEngine, tmp_path: Path, how: str
+    faulty: FaultyEngine, tmp_path: Path, how: str, wait: Wait
 ) -> None:
+    wait(0.1, 0.2, 0.4)
     getattr(faulty, how)()
     engine = DockerEngine(address=faulty.address, instance="i", state_dir=tmp_path)
     began = time.monotonic()
@@ -149,6 +170,7 @@ def test_many_who_ask_an_engine_that_is_gone_are_answered_together(
     # One after the other they would have needed 16 times as long as one: 0.7 s.
     assert time.monotonic() - began < 16 * 0.7
     faulty.start()
+    wait(LONG, LONG)
     assert engine.image("fnbox/python").id == IMAGE
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer
 from typing import Any
 
 import pytest
@@ -118,20 +120,20 @@ def run(settings: dict[str, str], *arguments: str) -> tuple[int, str]:
 def test_the_command_tells_of_an_engine_that_is_down_and_of_a_port_that_is_taken(
     tmp_path: Path,
 ) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    # Whoever has it hangs up at once: a port that is silent costs each look five seconds.
+    with TCPServer(("127.0.0.1", 0), BaseRequestHandler) as taken:
+        threading.Thread(target=taken.serve_forever, args=(0.01,), daemon=True).start()
         settings = {
             "FNBOX_DOCKER_HOST": f"unix://{tmp_path}/none.sock",
             "FNBOX_STATE_DIR": str(tmp_path / "state"),
-            "FNBOX_PORT": str(port),
+            "FNBOX_PORT": str(taken.server_address[1]),
         }
         status, text = run(settings)
         assert status == 1
         assert "problem  Docker Engine" in text
         assert "does not answer" in text
         status, text = run(settings, "--json")
+        taken.shutdown()
     assert status == 1
     states = {finding["name"]: finding["state"] for finding in json.loads(text)}
     assert states["Docker Engine"] == states["port"] == "problem"
@@ -141,11 +143,13 @@ def test_the_command_tells_of_an_engine_that_is_down_and_of_a_port_that_is_taken
 @pytest.mark.usefixtures("unconnected")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_port_that_nobody_has_is_free(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = Settings(docker_host=f"unix://{tmp_path}/none.sock", state_dir=tmp_path, port=port)
-    assert look(settings).port == "free"
+    with socket.socket() as kept:
+        # A port that nobody listens on can be had by all who say so; nobody else gets it.
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        host, port = f"unix://{tmp_path}/none.sock", kept.getsockname()[1]
+        settings = Settings(docker_host=host, state_dir=tmp_path, port=port)
+        assert look(settings).port == "free"
 
 
 def test_exit_status_0_says_that_there_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,8 +40,9 @@ def service_of(
     method: str, path: str, headers: dict[str, str] | None = None, *, unknown: bool = True
 ) -> str | None:
     headers = {"Host": HOST, **(headers or {})}
-    environ = EnvironBuilder(path, method=method, headers=headers).get_environ()
-    found = destination(environ, path.partition("?")[0], unknown=unknown)
+    route, _, query = path.partition("?")
+    builder = EnvironBuilder("/", query_string=query, method=method, headers=headers)
+    found = destination(builder.get_environ(), route, unknown=unknown)
     return found.service if found else None
 
 

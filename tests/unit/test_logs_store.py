@@ -38,7 +38,10 @@ def test_a_line_in_pieces_has_the_time_of_its_first_byte(logs):
     ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=40,
+)
 @given(
     data=st.binary(max_size=60).map(lambda data: data.replace(b"x", b"\n")),
     cuts=st.lists(st.integers(0, 60), max_size=6),

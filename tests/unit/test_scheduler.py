@@ -10,12 +10,14 @@ from tests.support.pool import HeldScheduler
 
 
 def test_calls_come_in_the_order_in_which_they_are_due() -> None:
-    scheduler = Scheduler(SystemClock())
+    clock = FakeClock()
+    scheduler = Scheduler(clock)
     calls: list[str] = []
     done = threading.Event()
-    scheduler.call_later(0.02, done.set)
-    scheduler.call_later(0.01, lambda: calls.append("second"))
-    scheduler.call_later(0, lambda: calls.append("first"))
+    scheduler.call_later(0.03, done.set)
+    scheduler.call_later(0.02, lambda: calls.append("second"))
+    scheduler.call_later(0.01, lambda: calls.append("first"))
+    clock.advance(1)
     assert done.wait(10)
     assert calls == ["first", "second"]
     scheduler.close()

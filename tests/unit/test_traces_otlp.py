@@ -162,8 +162,13 @@ def test_what_the_collector_refuses_is_counted(
 
 
 def test_the_end_sends_what_waits(
-    clock: FakeClock, traces: Traces, export: otlp.OtlpExport, collector: Collector
+    clock: FakeClock,
+    traces: Traces,
+    export: otlp.OtlpExport,
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(otlp, "_CLOSE_SECONDS", 10.0)
     export.start()
     with traces.of(make_invocation(trace_id=HEADER)):
         clock.advance(1)

@@ -31,6 +31,14 @@ class Hall:
         self.turns, self.times = turns(self.clock, at_once, crowded=crowded)
         self.begun: dict[str, Turn] = {}
         self.threads: list[threading.Thread] = []
+        self.alarms = 0
+        set_alarm = self.turns._alarm.set
+
+        def counted(at: float) -> None:
+            set_alarm(at)
+            self.alarms += 1
+
+        self.turns._alarm.set = counted  # type: ignore[method-assign]
         for function in quick:
             self.call(function, QUICK_MS / 2)
 
@@ -41,12 +49,14 @@ class Hall:
         self.turns.end(turn)
 
     def come(self, *names: str, function: str = "f") -> None:
+        """Each has begun, or waits for its turn, before the next. Turns are for one native thread,
+        so what a call does before it waits is over then: the last of it sets the alarm."""
         for name in names:
-            waiting = len(self.turns._waiting)
-            thread = threading.Thread(target=self._take, args=(name, function))
+            alarms = self.alarms
+            thread = threading.Thread(target=self._take, args=(name, function), daemon=True)
             thread.start()
             self.threads.append(thread)
-            until(lambda n=name, w=waiting: n in self.begun or len(self.turns._waiting) > w)
+            until(lambda n=name, a=alarms: n in self.begun or self.alarms > a)
 
     def _take(self, name: str, function: str) -> None:
         self.begun[name] = self.turns.take(function)
