@@ -191,7 +191,7 @@ def test_functions_versions_and_aliases_outlive_a_crash(start: Start) -> None:
 def test_events_that_were_accepted_run_after_a_crash(start: Start) -> None:
     instance = start(max_environments=2)
     function = instance.deploy(SLEEP)
-    accepted = [2 + 0.01 * number for number in range(1, 6)]
+    accepted = [1 + 0.01 * number for number in range(1, 6)]
     for event in accepted:
         assert function.invoke(event, InvocationType="Event", LogType="None").status == 202
     instance.kill()
