@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import threading
@@ -17,7 +18,8 @@ from tests.support.instance import Deploy, Instance, docker
 DOCKERFILE = """FROM fnbox/base-trixie
 RUN apt-get update && apt-get install -y awscli
 """
-_SECONDS = 60
+NAME = "fnbox-test/aws-cli"
+_SECONDS = 120
 CHATTY = """
 def handler(event, context):
     print("told", event)
@@ -26,13 +28,19 @@ def handler(event, context):
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Kept for the next run, which then needs no network; only one is."""
     ensure("base-trixie")
-    folder = tmp_path_factory.mktemp("aws-cli")
-    (folder / "Dockerfile").write_text(DOCKERFILE)
-    name = docker("build", "--quiet", "--force-rm", str(folder), seconds=300)
-    yield name
-    docker("rmi", name)
+    base = docker("inspect", "--format", "{{.Id}}", "fnbox/base-trixie")
+    name = f"{NAME}:{hashlib.sha256((DOCKERFILE + base).encode()).hexdigest()[:16]}"
+    kept = docker("images", "--format", "{{.Repository}}:{{.Tag}}", NAME).split()
+    if name not in kept:
+        folder = tmp_path_factory.mktemp("aws-cli")
+        (folder / "Dockerfile").write_text(DOCKERFILE)
+        docker("build", "--quiet", "--force-rm", "--tag", name, str(folder), seconds=600)
+        for outdated in kept:
+            docker("rmi", "--force", outdated)
+    return name
 
 
 @contextmanager
@@ -40,8 +48,8 @@ def aws(image: str, instance: Instance, *arguments: str) -> Iterator[subprocess.
     """The command, as long as it is needed."""
     name = f"fnbox-test-{uuid4().hex}"
     variables = [f"{key}={value}" for key, value in instance.variables.items() if "AWS_" in key]
-    # What is printed is to be read while it runs on.
-    variables.append("PYTHONUNBUFFERED=1")
+    if "--follow" in arguments:  # what is printed is to be read while it runs on
+        variables.append("PYTHONUNBUFFERED=1")
     settings = [part for variable in variables for part in ("--env", variable)]
     command = [
         "docker",

@@ -56,13 +56,13 @@ def test_without_an_engine_warm_calls_go_on_and_cold_ones_are_refused(
     instance = start(docker_host=engine.address)
     warm, cold = instance.deploy(SLEEP), instance.deploy(SLEEP)
     before = warm.invoke(0).document
-    until(lambda: len(instance.containers()) == 2)  # the other one is a spare
+    until(lambda: instance.environments("spare") == 1)
     getattr(engine, how)()
     for _ in range(2):
         status, text, elapsed = refused(instance, cold.name)
         assert status >= 500
         assert "Docker Engine does not answer" in text
-        assert elapsed < 4  # 2 s, and room for a slow machine
+        assert elapsed < 8  # 3 s, and room for a slow machine
         assert warm.invoke(0).document == before
     engine.start()
     assert cold.invoke(0).error is None
@@ -85,9 +85,10 @@ def test_fnbox_starts_without_an_engine_and_finds_it_later(
 def test_without_an_engine_an_end_leaves_no_container(engine: EngineProxy, start: Start) -> None:
     instance = start(docker_host=engine.address)
     instance.deploy(SLEEP).invoke(0)
+    until(lambda: instance.environments("spare") == 1)
     engine.stop()
     instance.terminate()
-    assert instance.wait(20) == 0
+    assert instance.wait() == 0
     until(lambda: instance.containers() == set())
     engine.start()
     instance.start()  # which removes the rest
@@ -146,6 +147,7 @@ def test_after_a_crash_nothing_is_left_and_others_are_untouched(start: Start) ->
     instance, other = start(), start()
     neighbour = other.deploy(SLEEP)
     kept = neighbour.invoke(0).document
+    until(lambda: other.environments("spare") == 1)
     function = instance.deploy(SLEEP)
     with ThreadPoolExecutor(2) as threads:
         calls = [threads.submit(function.invoke, 20) for _ in range(2)]
@@ -166,8 +168,8 @@ def test_after_a_crash_nothing_is_left_and_others_are_untouched(start: Start) ->
     assert len(before) >= 2
 
     instance.start()
-    gone(instance, before, seconds=10)
-    assert instance.leftovers() == []
+    gone(instance, before)
+    until(lambda: instance.leftovers() == [])
     assert function.invoke(0).error is None
     assert other.containers() == others
     assert neighbour.invoke(0).document == kept
@@ -189,7 +191,7 @@ def test_functions_versions_and_aliases_outlive_a_crash(start: Start) -> None:
 def test_events_that_were_accepted_run_after_a_crash(start: Start) -> None:
     instance = start(max_environments=2)
     function = instance.deploy(SLEEP)
-    accepted = [0.01 * number for number in range(1, 6)]
+    accepted = [1 + 0.01 * number for number in range(1, 6)]
     for event in accepted:
         assert function.invoke(event, InvocationType="Event", LogType="None").status == 202
     instance.kill()
@@ -222,7 +224,7 @@ def test_asked_to_end_it_finishes_its_calls(start: Start) -> None:
         function.await_log("begun")
         instance.terminate()
         assert running.result().error is None
-    assert instance.wait(10) == 0
+    assert instance.wait() == 0
     assert instance.containers() == set()
     assert instance.leftovers() == []
 
@@ -231,10 +233,10 @@ def test_interrupted_it_ends_at_once_and_leaves_nothing(start: Start) -> None:
     instance = start()
     function = instance.deploy(SLEEP)
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(function.invoke, 25)
+        running = threads.submit(function.invoke, 28)
         function.await_log("begun")
         os.kill(instance.pid, signal.SIGINT)
-        assert instance.wait(15) == 0
+        assert instance.wait(20) == 0
         assert running.exception() is not None
     assert instance.containers() == set()
     assert instance.leftovers() == []
@@ -244,11 +246,11 @@ def test_a_call_that_takes_longer_than_the_grace_is_ended(start: Start) -> None:
     instance = start(grace=1)
     function = instance.deploy(SLEEP)
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(function.invoke, 25)
+        running = threads.submit(function.invoke, 28)
         function.await_log("begun")
         instance.terminate()
         assert running.exception() is not None
-    assert instance.wait(15) == 0
+    assert instance.wait(20) == 0
     assert instance.containers() == set()
 
 
@@ -257,12 +259,12 @@ def test_neither_a_follower_nor_an_idle_connection_holds_up_the_end(start: Start
     function = instance.deploy(SLEEP)
     function.invoke(0)
     with (
-        function.follow() as messages,
         socket.create_connection(("127.0.0.1", instance.port)) as idle,
+        function.follow() as messages,
     ):
         next(messages)
         instance.terminate()
-        assert instance.wait(10) == 0
+        assert instance.wait(20) == 0
         for _ in messages:
             pass
         assert idle.recv(1) == b""

@@ -51,7 +51,7 @@ def test_a_burst_is_answered_by_environments_that_start_at_once(
         while len(hosts) < started:
             hosts.add(beginning(messages))
         for host in hosts:
-            docker("exec", host, "touch", "/tmp/go")
+            docker("exec", "--detach", host, "touch", "/tmp/go")
         found = list(answers)
     assert [number for number, _ in found] == list(range(calls))
     assert {host for _, host in found} <= hosts

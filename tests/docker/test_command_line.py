@@ -152,7 +152,7 @@ def test_down_ends_the_instance_and_leaves_no_container(start: Start) -> None:
     instance.deploy(GREET.replace("greet(", "handler(")).invoke({})
     assert len(instance.containers()) >= 1
     fnbox(instance.variables, "down")
-    assert instance.wait(5) == 0
+    assert instance.wait() == 0
     assert instance.containers() == set()
     fnbox(instance.variables, "down")  # which is fine
 

@@ -128,12 +128,6 @@ def handler(seconds, context):
 """
 
 
-def busy(instance: Instance) -> bool:
-    with closing(http.client.HTTPConnection("127.0.0.1", instance.port, timeout=60)) as asking:
-        asking.request("GET", "/_fnbox/metrics")
-        return b'fnbox_environments{state="busy"} 0.0' not in asking.getresponse().read()
-
-
 def test_a_client_that_leaves_is_noticed_and_its_environment_is_used_again(
     connection: http.client.HTTPConnection, instance: Instance, deploy: Deploy
 ) -> None:
@@ -141,11 +135,11 @@ def test_a_client_that_leaves_is_noticed_and_its_environment_is_used_again(
     environment = call(connection, function, 0)
     request_id = str(uuid.uuid4())
     path = f"/2015-03-31/functions/{function.name}/invocations"
-    connection.request("POST", path, b"3", {"X-Amzn-RequestId": request_id})
-    until(lambda: busy(instance))
+    connection.request("POST", path, b"6", {"X-Amzn-RequestId": request_id})
+    until(lambda: instance.environments("busy") == 1)
     connection.close()
     until(lambda: f"the client of request {request_id} has left" in instance.log_path.read_text())
-    until(lambda: not busy(instance))
+    until(lambda: instance.environments("busy") == 0)
     assert call(connection, function, 0) == environment
     assert f"REPORT RequestId: {request_id}" in function.log()
 

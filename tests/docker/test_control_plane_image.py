@@ -96,7 +96,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
     def create(state: str) -> Contained:
         made.append(Contained(f"fnbox-test-{uuid.uuid4().hex[:8]}", state, tmp_path))
-        until(made[-1].answers, 30)
+        until(made[-1].answers, 60)
         return made[-1]
 
     yield create
@@ -132,7 +132,7 @@ def test_with_its_state_in_a_volume_that_outlives_its_process(volume: str, run: 
     instance = run(f"{volume}:/var/lib/fnbox")
     use(instance)
     docker("restart", "--time", "50", instance.name)
-    until(instance.answers, 30)
+    until(instance.answers, 60)
     assert Function(instance, "function-0").invoke("again").document == "again"
 
 
@@ -144,7 +144,7 @@ def test_killed_it_leaves_no_container(run: Run, tmp_path: Path) -> None:
     docker("kill", instance.name)
     until(lambda: containers(label) == set())
     docker("start", instance.name)
-    until(instance.answers, 30)
+    until(instance.answers, 60)
 
 
 def test_the_command_is_found_in_it(run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -48,7 +49,7 @@ class Held:
 
     def let_go(self, name: str) -> str:
         """End a call; the environment that it ran in."""
-        docker("exec", self._hosts[name], "touch", f"/tmp/{name}")
+        docker("exec", "--detach", self._hosts[name], "touch", f"/tmp/{name}")
         environment: str = self._calls[name].result().document[0]
         return environment
 
@@ -92,7 +93,7 @@ def test_an_environment_is_kept_alive_for_its_time_and_no_longer(start: Start) -
 
 
 def test_a_call_that_finds_no_room_in_time_is_throttled(start: Start) -> None:
-    instance = start(max_environments=1, wait_timeout=3, spares=0)
+    instance = start(max_environments=1, wait_timeout=8, spares=0)
     function = instance.deploy(HOLD)
     with ThreadPoolExecutor(1) as threads:
         held = Held(function, threads, "a")
@@ -120,37 +121,38 @@ def test_an_idle_environment_makes_room_for_another_function(start: Start) -> No
 
 
 def test_a_call_is_ended_when_its_time_is_up(deploy: Deploy) -> None:
-    function = deploy(COUNT, Timeout=1)
+    function = deploy(COUNT, Timeout=3)
     assert function.invoke(0).document == [1, 1]
     late = []
-    for number in range(5):
+    for number in range(3):
         began = time.monotonic()
         answer = function.invoke(20)
-        late.append(time.monotonic() - began - 1)
+        late.append(time.monotonic() - began - 3)
         assert answer.status == 200
         assert answer.error == "Unhandled"
-        message = f"RequestId: {answer.request_id} Error: Task timed out after 1.00 seconds"
+        message = f"RequestId: {answer.request_id} Error: Task timed out after 3.00 seconds"
         assert answer.document == {"errorType": "Sandbox.Timedout", "errorMessage": message}
         begin, *output, end, report = answer.log.splitlines()
         assert begin == f"START RequestId: {answer.request_id} Version: $LATEST"
         assert output == [f"counted {2 if number == 0 else 1}"]
         assert end == f"END RequestId: {answer.request_id}"
-        assert report.startswith(f"REPORT RequestId: {answer.request_id}\tDuration: 1000.00 ms")
+        assert report.startswith(f"REPORT RequestId: {answer.request_id}\tDuration: 3000.00 ms")
         assert report.endswith("\tStatus: timeout")
         assert "Init Duration" not in report
     print("answered later than promised, in ms:", [round(s * 1000, 1) for s in late])  # noqa: T201
     # Far from the handler's 20 s, so it was the function's Timeout; and not before it was due.
-    assert all(-0.001 < seconds < 3 for seconds in late)
+    assert all(-0.001 < seconds < 9 for seconds in late)
     # What was in memory is lost, what was in /tmp is kept.
-    assert function.invoke(0).document == [1, 7]
-    assert function.invoke(0).document == [2, 8]
+    assert function.invoke(0).document == [1, 5]
+    assert function.invoke(0).document == [2, 6]
 
 
 def test_initialization_is_not_charged_to_the_timeout(deploy: Deploy) -> None:
-    function = deploy("import time\ntime.sleep(2)\n" + COUNT, Timeout=1)
+    function = deploy("import time\ntime.sleep(4)\n" + COUNT, Timeout=3)
     answer = function.invoke(0)
     assert answer.document == [1, 1]
-    assert "Init Duration: 2" in answer.log
+    (init_ms,) = re.findall(r"\tInit Duration: ([\d.]+) ms", answer.log)
+    assert float(init_ms) >= 4000
 
 
 def test_a_client_that_leaves_breaks_nothing(deploy: Deploy) -> None:
@@ -162,4 +164,5 @@ def test_a_client_that_leaves_breaks_nothing(deploy: Deploy) -> None:
         connection.request("POST", path, b"0.5")
         function.await_log("counted 2")
     until(lambda: function.log().count("REPORT RequestId") == 2)
+    until(lambda: function.instance.environments("busy") == 0)
     assert function.invoke(0).document == [3, 3]

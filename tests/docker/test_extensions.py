@@ -70,6 +70,8 @@ def handler(event, context):
     print("handling", event, flush=True)
     if event == "who":
         return os.getuid()
+    if event == "where":
+        return os.uname().nodename
     if isinstance(event, dict):
         for name in event.get("make", ()):
             open(name, "w").close()
@@ -241,13 +243,16 @@ def test_an_extension_is_told_that_the_function_was_too_slow_or_has_failed(
     late = function.invoke({"sleep": 30})
     assert late.document["errorType"] == "Sandbox.Timedout"
     in_order(late.log, '"shutdownReason":"TIMEOUT"', "END", "Status: timeout")
+    function.configure(Timeout=20)
     dies = "import os\ndef handler(event, context):\n    os._exit(3)\n"
     function.update(dies)
     died = function.invoke()
     assert died.document["errorType"] == "Runtime.ExitError"
     in_order(died.log, '"shutdownReason":"FAILURE"', "END", "Error Type: Runtime.ExitError")
-    function.configure(Timeout=20)
-    function.update("def handler(event, context):\n    return len(b'x' * 2**29)\n")
+    function.update(
+        "import time\ndef handler(event, context):\n"
+        "    held = b'x' * 2**29\n    time.sleep(15)\n    return len(held)\n"
+    )
     grew = function.invoke()
     assert grew.document["errorType"] == "Runtime.OutOfMemory"
     in_order(grew.log, '"shutdownReason":"FAILURE"', "END", "Error Type: Runtime.OutOfMemory")
@@ -383,7 +388,7 @@ def test_an_extension_of_an_image_runs_too(instance: Instance, tmp_path: Any) ->
         answer = function.invoke("from an image")
         assert answer.document == "from an image"
         assert f'"requestId":"{answer.request_id}"' in answer.log
-        before = {container(function)}
+        before = {function.invoke("where").document}
         function.delete()
         gone(instance, before)
     finally:

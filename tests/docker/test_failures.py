@@ -7,13 +7,16 @@ import pytest
 from tests.support.instance import Deploy
 
 FAILING = """
-import ctypes, json, os, signal, sys
+import ctypes, json, os, signal, sys, time
 
 def exit_quietly(): sys.exit()
 def exit_with_a_status(): os._exit(3)
 def fault(): os.kill(os.getpid(), signal.SIGSEGV)
 def abort(): ctypes.CDLL(None).abort()
-def take_memory(): return len(bytearray(512 << 20))
+def take_memory():
+    held = bytearray(512 << 20)
+    time.sleep(20)  # until it is noticed
+    return len(held)
 def answer_a_set(): return {1, 2}
 def answer_too_much(): return "x" * (6_291_556 - 1)
 def answer_the_most(): return "x" * (6_291_556 - 2)

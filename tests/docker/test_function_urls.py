@@ -45,7 +45,7 @@ def handler(event, context):
         cookies = [f"seen={len(event.get('cookies', []))}; Path=/", "user=ada"]
         return {"statusCode": 303, "headers": {"Location": "/home"}, "cookies": cookies}
     if path == "/slow":
-        open("/tmp/started", "w").close()
+        print("slow in", os.uname().nodename, flush=True)
         while not os.path.exists("/tmp/go"):
             time.sleep(0.01)
         print("slow is done", flush=True)
@@ -74,8 +74,9 @@ def handler(event, stream):
     while written < int(size or 0):
         stream.write(bytes(65536))
         written += 65536
-        with open("/tmp/written", "w") as file:
+        with open("/tmp/new", "w") as file:
             file.write(str(written))
+        os.replace("/tmp/new", "/tmp/written")
     stream.write(b"last")
     print("call", calls, "wrote", written, flush=True)
 """
@@ -246,13 +247,9 @@ def test_a_client_that_leaves_does_not_end_the_call(
 ) -> None:
     with socket.create_connection(("127.0.0.1", instance.port)) as leaving:
         leaving.sendall(b"GET /slow HTTP/1.1\r\nHost: %s\r\n\r\n" % host_of(url).encode())
-        running = None
-        while running is None:  # a call beside it, so that the slow one has begun
-            requests.get(f"{url}/text", timeout=60)
-            for one in instance.containers():
-                files = docker("exec", one, "ls", "/tmp").split()
-                running = one if "started" in files else running
-    docker("exec", running, "touch", "/tmp/go")
+        host = web.await_log("slow in ").split()[-1]
+        assert requests.get(f"{url}/text", timeout=60).text == "plain"
+    docker("exec", "--detach", host, "touch", "/tmp/go")
     assert web.await_log("slow is done")
 
 
@@ -292,7 +289,7 @@ def test_the_prelude_and_the_first_bytes_are_there_while_the_function_waits(
         assert answer.getheader("Set-Cookie") == "a=1"
         assert answer.getheader("Transfer-Encoding") == "chunked"
         assert answer.read(5) == b"first"
-        docker("exec", container(streams), "touch", "/tmp/go")
+        docker("exec", "--detach", container(streams), "touch", "/tmp/go")
         assert answer.read() == b"last"
 
 

@@ -119,7 +119,7 @@ def test_the_runtime_is_nobody_and_may_nothing(probe: Function) -> None:
 def test_each_environment_has_a_user_id_of_its_own(deploy: Deploy) -> None:
     function = deploy(PROBE)
     with ThreadPoolExecutor(3) as threads:
-        calls = ["time.sleep(3) or os.getuid()"] * 3
+        calls = ["time.sleep(8) or os.getuid()"] * 3
         uids = list(threads.map(lambda call: result(function, call), calls))
     assert len(set(uids)) == 3
 

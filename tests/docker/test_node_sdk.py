@@ -53,7 +53,9 @@ def major(request: pytest.FixtureRequest) -> int:
 
 
 def test_the_clients_of_the_sdk_can_be_required(deploy: Deploy, major: int) -> None:
-    function = deploy({"handler.js": REQUIRE}, Runtime=f"nodejs{major}.x", MemorySize=512)
+    function = deploy(
+        {"handler.js": REQUIRE}, Runtime=f"nodejs{major}.x", MemorySize=512, Timeout=90
+    )
     assert len(CLIENTS) > 10
     assert function.invoke(CLIENTS).document == ["us-east-1", []]
 
@@ -70,6 +72,7 @@ def test_modules_import_the_sdk_and_layers_as_well(
         Runtime=f"nodejs{major}.x",
         Layers=[arn],
         MemorySize=512,
+        Timeout=90,
     )
     told = ["us-east-1", "code", "layer", "major", "ERR_MODULE_NOT_FOUND", "function"]
     assert function.invoke(CLIENTS).document == told

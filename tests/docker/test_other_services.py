@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -83,8 +84,9 @@ def companion(instance: Instance) -> int | None:
     worker = instance.worker
     children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
     for child in children:
-        if b"sandbox.aws.server" in Path(f"/proc/{child}/cmdline").read_bytes():
-            return int(child)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            if b"sandbox.aws.server" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
     return None
 
 

@@ -82,7 +82,7 @@ def test_more_calls_than_are_provisioned_run_on_demand(deploy: Deploy) -> None:
     put(function, "1", 2)
     ready(function, "1", 2)
     with ThreadPoolExecutor(4) as threads:
-        calls = [threads.submit(function.invoke, 2, "1") for _ in range(4)]
+        calls = [threads.submit(function.invoke, 8, "1") for _ in range(4)]
         kinds = sorted(call.result().document[0] for call in calls)
     assert kinds == [ON_DEMAND] * 2 + [PROVISIONED] * 2
 
@@ -103,7 +103,7 @@ def test_a_killed_environment_is_replaced_before_the_next_call(deploy: Deploy) -
 
 
 def test_an_environment_that_timed_out_is_replaced(deploy: Deploy) -> None:
-    function = deploy(SOURCE, Timeout=1)
+    function = deploy(SOURCE, Timeout=3)
     function.publish()
     put(function, "1", 1)
     ready(function, "1", 1)

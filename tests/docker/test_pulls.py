@@ -103,7 +103,7 @@ def test_a_function_is_pending_while_its_image_is_pulled_and_creating_it_takes_n
     assert created["CodeSha256"] == digest.removeprefix("sha256:")
     code = pulling.client.get_function(FunctionName="slow")["Code"]
     assert code["ResolvedImageUri"] == f"{pulling.registry.host}/slow@{digest}"
-    until(lambda: "/v2/slow/blobs/" in "".join(pulling.registry.asked), 10)
+    until(lambda: "/v2/slow/blobs/" in "".join(pulling.registry.asked))
     with urllib.request.urlopen(f"{pulling.instance.url}/_fnbox/pulls") as answer:
         assert [pull["image"] for pull in json.load(answer)["pulls"]] == [image]
     with pytest.raises(ClientError, match="currently in the following state: Pending"):
@@ -249,7 +249,7 @@ def test_a_restart_goes_on_with_what_was_pending(pulling: Pulling) -> None:
     image, _ = pulling.put("restarted:1")
     pulling.registry.layers.clear()
     pulling.create("restarted", image)
-    until(lambda: pulling.asked("/v2/restarted/blobs/") > 0, 10)
+    until(lambda: pulling.asked("/v2/restarted/blobs/") > 0)
     pulling.instance.kill()
     pulling.instance.start()
     assert pulling.client.get_function_configuration(FunctionName="restarted")["State"] == "Pending"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import peer as channel
+from tests.support.functions import until
 from tests.support.peer import EXITED, INIT_ERROR, INITIALIZED, LOG, RESULT, Boot, invoke
 
 
@@ -72,17 +73,20 @@ serve(handler)
 
 
 def test_orphans_are_reaped_while_the_runtime_lives(boot: Boot) -> None:
-    peer = boot("""
+    peer = boot(
+        """
 import subprocess
 def handler(event):
     for _ in range(20):
         subprocess.run(["sh", "-c", "true & true & exit 0"])
     return None
 serve(handler)
-""")
+""",
+        freeze=False,  # an orphan that has not run yet would not end
+    )
     for _ in range(30):  # 1,200 orphans, against a limit of 1,024 processes
         invoke(peer, None)
-    assert len(peer.pids()) == 2
+    until(lambda: len(peer.pids()) == 2)
 
 
 def test_an_answer_counts_though_its_sender_dies_at_once(boot: Boot) -> None:
@@ -140,6 +144,7 @@ def test_more_anonymous_memory_than_configured_ends_the_runtime(boot: Boot) -> N
 def handler(megabytes):
     block = bytearray(megabytes << 20)
     print(len(block), flush=True)
+    time.sleep(9 * (megabytes > 128))  # until it is noticed
     return None
 serve(handler)
 """,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import streaming
+from tests.support.functions import until
 from tests.support.instance import Function, Instance, docker
 
 MIB = 2**20
@@ -31,6 +32,7 @@ def handler(event, stream):
 """
 
 WRITES = """
+import os
 calls = 0
 def handler(size, stream):
     global calls
@@ -40,8 +42,9 @@ def handler(size, stream):
     while written < size:
         stream.write(piece)
         written += len(piece)
-        with open("/tmp/written", "w") as file:
+        with open("/tmp/new", "w") as file:
             file.write(str(written))
+        os.replace("/tmp/new", "/tmp/written")
     print("call", calls, "wrote", written, flush=True)
 """
 
@@ -100,7 +103,7 @@ def test_the_first_bytes_are_there_while_the_function_waits(instance: Instance) 
     function = deploy(instance, WAITS)
     events = iter(stream(function, LogType="Tail"))
     assert next(events) == {"PayloadChunk": {"Payload": b"first"}}
-    docker("exec", container(instance, function), "touch", "/tmp/go")
+    docker("exec", "--detach", container(instance, function), "touch", "/tmp/go")
     assert next(events) == {"PayloadChunk": {"Payload": b"last"}}
     assert "LogResult" in next(events)["InvokeComplete"]
     assert list(events) == []
@@ -153,7 +156,8 @@ def test_a_function_is_not_stopped_by_a_client_that_leaves(
         client.request("POST", PATH.format(writes.name), json.dumps(100 * MIB))
         assert client.getresponse().read(1000)
     assert writes.await_log(f"call 1 wrote {100 * MIB}")
-    before = instance.containers()
+    until(lambda: instance.environments("busy") == 0)
+    before = container(instance, writes)
     assert sizes(stream(writes, MIB)) == (MIB, {})
     assert writes.await_log(f"call 2 wrote {MIB}"), "the same runtime goes on"
-    assert instance.containers() == before
+    assert container(instance, writes) == before

@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.functions import until
 from tests.support.instance import Deploy, Function
 
 TENANCY = {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}
@@ -42,6 +43,7 @@ def test_tenants_never_share_an_environment(keeps: Function) -> None:
 def test_an_event_and_a_stream_are_a_tenants_too(keeps: Function) -> None:
     assert keeps.invoke(InvocationType="Event", TenantId="red").status == 202
     keeps.await_log("REPORT RequestId")
+    until(lambda: keeps.instance.environments("busy") == 0)
     stream = keeps.instance.client.invoke_with_response_stream(
         FunctionName=keeps.name, TenantId="red"
     )["EventStream"]

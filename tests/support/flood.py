@@ -64,7 +64,7 @@ def flood(instance: Instance, kind: str, mib: int, timeout: int = 900) -> Flood:
         latencies.append(_call(quiet, None))
         highest = max(highest, resident(instance))
     seconds = time.perf_counter() - began
-    kept = sum(path.stat().st_size for path in (instance.state_dir / "logs").rglob("*.log"))
+    kept = sum(map(_size, (instance.state_dir / "logs").rglob("*.log")))
     # The first of those alone was a cold start.
     return Flood(seconds, sorted(alone[1:]), sorted(latencies), highest - before, kept)
 
@@ -75,6 +75,14 @@ def _call(function: Function, event: object) -> float:
     answer = function.invoke(event)
     assert answer.error is None, answer
     return time.perf_counter() - began
+
+
+def _size(path: Path) -> int:
+    """Of a file that may be removed meanwhile, in bytes."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def resident(instance: Instance) -> int:

@@ -76,7 +76,7 @@ class KeptLog:
         self.closed.set()
 
 
-def until(fact: Callable[[], object], seconds: float = 10.0) -> None:
+def until(fact: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for what another thread or process is about to make true."""
     deadline = time.monotonic() + seconds
     while not fact():

@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import copy
+import fcntl
 import http.client
 import io
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -37,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 AWS = str(Path(sys.executable).parent / "aws")
 ROLE = "arn:aws:iam::000000000000:role/lambda-role"
 
-_READY_SECONDS = 30
+_READY_SECONDS = 60
 _END_SECONDS = 60
 _SOON = {"Delay": 0.02, "MaxAttempts": 1000}
 _LOG_LINES = 80
@@ -322,6 +324,9 @@ class Instance:
         """End master and worker as a power cut would."""
         os.killpg(self.pid, signal.SIGKILL)
         self.wait()
+        # A worker that is still in an fsync holds the lock and the port until that returns.
+        with (self.state_dir / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
         self._ended()
 
     def stop(self) -> None:
@@ -349,6 +354,15 @@ class Instance:
 
     def containers(self) -> set[str]:
         return containers(self.id)
+
+    def environments(self, state: str) -> int:
+        """How many there are that are starting, busy, idle, spare or stopping."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request("GET", "/_fnbox/metrics")
+            text = connection.getresponse().read().decode()
+        (count,) = re.findall(rf'^fnbox_environments{{state="{state}"}} (\S+)$', text, re.MULTILINE)
+        return int(float(count))
 
     def deploy(
         self, files: Mapping[str, str | bytes] | str, name: str | None = None, **members: Any
@@ -399,6 +413,6 @@ Start = Callable[..., Instance]
 """The fixture `start`: a started instance with these settings."""
 
 
-def gone(instance: Instance, containers_before: set[str], seconds: float = 10) -> None:
+def gone(instance: Instance, containers_before: set[str], seconds: float = 30) -> None:
     """Wait until none of these containers exists."""
     until(lambda: not containers_before & instance.containers(), seconds)

@@ -179,7 +179,9 @@ class Peer:
 
     def pids(self) -> list[int]:
         """The processes in the container, as the host numbers them: the init is the first."""
-        return sorted(int(line) for line in self.docker("top", "-o", "pid").splitlines()[1:])
+        init = int(self.docker("inspect", "--format", "{{.State.Pid}}"))
+        found = (int(line) for line in self.docker("top", "-o", "pid").splitlines()[1:])
+        return sorted(found, key=lambda pid: (pid != init, pid))
 
     def wait(self) -> int:
         """The container's exit code, once it has one."""

@@ -10,7 +10,7 @@ from typing import Any
 
 PYTHON = """#!/var/lang/bin/python3
 # Keeps every event, and whatever it was asked to show, in a file of its own.
-import http.client, http.server, json, os, socketserver, sys, threading
+import http.client, http.server, json, os, socketserver, sys, threading, time
 NAME, CONFIG = os.path.basename(__file__), json.load(open(__file__ + "-config/subscription"))
 BASE = os.environ["AWS_LAMBDA_RUNTIME_API"]
 kept = open("/tmp/" + NAME, "a", buffering=1)
@@ -57,6 +57,7 @@ print("extension says", call("PUT", CONFIG["path"], CONFIG, **me)[::2], flush=Tr
 while True:
     _, _, event = call("GET", "/2020-01-01/extension/event/next", **me)
     if json.loads(event)["eventType"] == "SHUTDOWN":
+        time.sleep(CONFIG.get("lingers", 0))  # for what is late
         break
     if CONFIG.get("deaf") is False:
         listen()
