@@ -118,14 +118,12 @@ class EnvironmentPool:
         """
         key = group_key(version, tenant_id)
         with self._lock:
-            warm = self._take_idle(key)
-        if warm is not None:
-            return warm  # it takes room from nobody: there was nothing more to decide
+            if (warm := self._take_idle(key)) is not None:
+                return warm  # it takes room from nobody: there was nothing more to decide
         with self._deciding() as todo:
             if self._closed:
                 raise EnvironmentFailed(_CLOSING)
-            warm = self._take_idle(key)
-            if warm is not None:
+            if (warm := self._take_idle(key)) is not None:
                 return warm
             group = self._group(version, tenant_id)
             waiter = Waiter()
@@ -159,7 +157,7 @@ class EnvironmentPool:
 
     def prepare(self, version: Version) -> None:
         """Have a spare ready for a version that may be called soon. Raises EngineError."""
-        self._top_up(self._launcher.spec(version))
+        self._top_up(self._launcher.spec(version), version)
 
     def provision(self, key: FunctionKey, targets: Iterable[tuple[Version, int]]) -> None:
         """Keep so many environments of a function's versions ready, and of its others none."""
@@ -185,16 +183,16 @@ class EnvironmentPool:
             return group.provision.provided if group else Provided(0, None)
 
     def retire(self, key: FunctionKey, serving: Iterable[Version]) -> None:
-        """A function has changed: environments of versions that are not `serving` end."""
+        """A function has changed: what is there for versions that are not `serving` ends."""
         kept = {group_key(version) for version in serving}
         with self._deciding() as todo:
             for name, group in list(self._groups.items()):
-                if name[0] != key:
-                    continue
-                group.retired = group_key(group.version) not in kept
-                if group.retired:
-                    for environment in list(group.idle):
+                if name[0] == key:
+                    group.retired = group_key(group.version) not in kept
+                    for environment in list(group.idle) if group.retired else ():
                         self._withdraw(environment, StopReason.VERSION_RETIRED, todo)
+            for spare in self._spares.keep(key, kept):
+                self._withdraw_spare(spare, StopReason.VERSION_RETIRED, todo)
 
     def close(self) -> None:
         """Refuse who waits, end every environment, busy or not, and return when none is left."""
@@ -231,10 +229,9 @@ class EnvironmentPool:
 
     def _group(self, version: Version, tenant_id: str | None = None) -> Group:
         key = group_key(version, tenant_id)
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = Group(version, tenant_id)
-        return group
+        if key not in self._groups:
+            self._groups[key] = Group(version, tenant_id)
+        return self._groups[key]
 
     def _take_idle(self, key: GroupKey) -> ExecutionEnvironment | None:
         """One that no call uses, a provisioned one first."""
@@ -393,7 +390,7 @@ class EnvironmentPool:
             else:
                 self._stop(environment, StopReason.INIT_FAILED, todo)
             self._drop_if_empty(group)
-        self._top_up(spec)
+        self._top_up(spec, group.version)
 
     def _boot(self, version: Version, spec: ContainerSpec) -> ExecutionEnvironment:
         """A container that calls wait for. Raises FnboxError."""
@@ -449,11 +446,13 @@ class EnvironmentPool:
             self._stopping -= 1
             self._gone.notify_all()
 
-    def _top_up(self, spec: ContainerSpec) -> None:
-        """See that spares of a container in use are there or on their way."""
+    def _top_up(self, spec: ContainerSpec, version: Version | None = None) -> None:
+        """See that spares of what a version is made of are there or on their way."""
         if spec.dedicated:
             return
         with self._lock:
+            if version is not None:
+                self._spares.use(spec, group_key(version))
             if self._spares.postpone(spec):
                 return
             have = self._spares.expected(spec)
@@ -477,8 +476,9 @@ class EnvironmentPool:
                 self._gone.notify_all()
                 return
             self._spares.add(spare)
-            if self._closed:
-                self._withdraw_spare(spare, StopReason.SHUTDOWN, todo)
+            if self._closed or not self._spares.used(spec):
+                reason = StopReason.SHUTDOWN if self._closed else StopReason.VERSION_RETIRED
+                self._withdraw_spare(spare, reason, todo)
 
     def _lost(self, environment: ExecutionEnvironment) -> None:
         """The channel of an environment has closed; whoever runs a call in it finds out itself."""

@@ -6,10 +6,12 @@ Bookkeeping alone, under the pool's lock.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from sandbox.engines.base import ContainerSpec
 from sandbox.environments.environment import ExecutionEnvironment
+from sandbox.environments.groups import GroupKey
+from sandbox.names import FunctionKey
 
 
 class Spares:
@@ -20,6 +22,8 @@ class Spares:
         self._booting: Counter[ContainerSpec] = Counter()
         self._urgent = 0
         self._postponed: set[ContainerSpec] = set()
+        self._versions: dict[ContainerSpec, set[GroupKey]] = {}
+        """What is made of images that are functions."""
 
     def __len__(self) -> int:
         return sum(len(shelf) for shelf in self._shelves.values())
@@ -42,6 +46,23 @@ class Spares:
     def expected(self, spec: ContainerSpec) -> int:
         """How many there are, or will be."""
         return len(self._shelves.get(spec, ())) + self._booting[spec]
+
+    def use(self, spec: ContainerSpec, version: GroupKey) -> None:
+        """A version is made of it."""
+        if spec.whole:
+            self._versions.setdefault(spec, set()).add(version)
+
+    def keep(self, function: FunctionKey, kept: Container[GroupKey]) -> list[ExecutionEnvironment]:
+        """A function has only these versions any more; the spares that nothing is made of."""
+        for spec, versions in list(self._versions.items()):
+            versions -= {one for one in versions if one[0] == function and one not in kept}
+            if not versions:
+                del self._versions[spec]
+        return [spare for spare in self if not self.used(spare.spec)]
+
+    def used(self, spec: ContainerSpec) -> bool:
+        """Whether any version is made of it; the image of a runtime counts as used."""
+        return not spec.whole or spec in self._versions
 
     def postpone(self, spec: ContainerSpec) -> bool:
         """Whether spares have to wait for containers that calls wait for."""

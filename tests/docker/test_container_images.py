@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.functions import until
 from tests.support.images import compiled
 from tests.support.instance import ROLE, Function, Instance, docker
 
@@ -197,6 +198,7 @@ def test_our_images_are_a_base_as_awss_are(images: Images) -> None:
 def test_a_tag_that_moves_changes_nothing_until_the_code_is_updated(images: Images) -> None:
     dockerfile = 'FROM fnbox/python3.13\nCOPY app.py ./\nCMD ["app.handler"]\n'
     image = images.build(dockerfile, {"app.py": f"TEXT = 'first'\n{PYTHON}"})
+    first = docker("inspect", "--format", "{{.Id}}", image)
     function = images.deploy(image)
     client = images.instance.client
     resolved = client.get_function(FunctionName=function.name)["Code"]["ResolvedImageUri"]
@@ -209,6 +211,9 @@ def test_a_tag_that_moves_changes_nothing_until_the_code_is_updated(images: Imag
     client.get_waiter("function_updated_v2").wait(FunctionName=function.name)
     assert function.invoke().document[0] == "second"
     assert client.get_function(FunctionName=function.name)["Code"]["ResolvedImageUri"] != resolved
+    # what was kept booted of the image is gone with the version, and lets the image go
+    until(lambda: not docker("ps", "--all", "--quiet", "--filter", f"ancestor={first}"))
+    docker("rmi", first)
 
 
 def test_an_image_that_is_not_there_is_refused(images: Images) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,10 @@ from sandbox.errors import EngineUnavailable, EnvironmentFailed, TooManyRequests
 from sandbox.names import FunctionKey
 from tests.support.functions import KEY, make_version, until
 from tests.support.pool import SOON, Rig, waiting
-from tests.support.scripted_init import exited
+from tests.support.scripted_init import SPEC, exited
+
+OLD, NEW = make_version(revision="r1"), make_version(revision="r2")
+ANOTHERS = make_version(revision="r1", key=KEY._replace(name="another"))
 
 
 @pytest.fixture
@@ -279,6 +283,52 @@ def test_a_spare_makes_room_for_a_call() -> None:
     environment = rig.lease()
     assert rig.launcher.booted[0].stop_reason is StopReason.MADE_ROOM
     rig.pool.release(environment)
+    rig.pool.close()
+
+
+def made_of_images(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> None:
+    """Versions are images, of the name of their revisions."""
+    spec = replace(SPEC, whole=True)
+    monkeypatch.setattr(rig.launcher, "spec", lambda one: replace(spec, image=one.revision))
+
+
+def test_spares_of_an_image_end_with_the_last_version_that_is_made_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(spares=1)
+    made_of_images(monkeypatch, rig)
+    for version in (OLD, ANOTHERS, NEW):
+        rig.pool.prepare(version)
+    until(lambda: "2 spare" in repr(rig.pool))
+    rig.pool.retire(KEY, [NEW])
+    assert "2 spare" in repr(rig.pool)
+    rig.pool.retire(ANOTHERS.key, [])
+    assert "1 spare" in repr(rig.pool)
+    ended = {spare.spec.image: spare.stop_reason for spare in rig.launcher.booted}
+    assert ended == {OLD.revision: StopReason.VERSION_RETIRED, NEW.revision: None}
+    rig.pool.close()
+
+
+def test_a_spare_that_comes_too_late_for_its_version_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(spares=1)
+    made_of_images(monkeypatch, rig)
+    rig.launcher.gate.clear()
+    rig.pool.prepare(OLD)
+    rig.pool.retire(KEY, [])
+    rig.launcher.gate.set()
+    until(lambda: rig.launcher.removed)
+    assert rig.launcher.booted[0].stop_reason is StopReason.VERSION_RETIRED
+    rig.pool.close()
+
+
+def test_spares_of_a_runtime_stay_without_a_function() -> None:
+    rig = Rig(spares=1)
+    rig.pool.prepare(OLD)
+    until(lambda: "1 spare" in repr(rig.pool))
+    rig.pool.retire(KEY, [])
+    assert "1 spare" in repr(rig.pool)
     rig.pool.close()
 
 
