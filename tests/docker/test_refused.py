@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 from contextlib import closing
 
-from tests.support.flood import resident
 from tests.support.instance import Instance
+from tests.support.memory import MIB, resident
 
 BROKEN = b'"' + b"x" * 6_000_000
 PATH = "/2015-03-31/functions/none/invocations"
@@ -20,6 +20,6 @@ def test_refused_bodies_do_not_pile_up(instance: Instance) -> None:
             client.request("POST", PATH, BROKEN)
             answer = client.getresponse()
             assert (answer.status, b"Unexpected end" in answer.read()) == (400, True)
-            sizes.append(resident(instance))
+            sizes.append(resident(instance.worker))
     grown = sizes[-1] - sizes[9]
-    assert grown < 100 * 2**20, f"{grown >> 20} MiB more after 50 times 6 MB"
+    assert grown < 100 * MIB, f"{grown // MIB} MiB more after 50 times 6 MB"

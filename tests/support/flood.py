@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.instance import Function, Instance
-
-MIB = 2**20
+from tests.support.memory import resident
 
 KINDS = ("lines", "endless", "binary", "records")
 """Lines of 100 bytes; no line feed at all; every byte, NUL and invalid UTF-8; log records of
@@ -55,14 +54,14 @@ def flood(instance: Instance, kind: str, mib: int, timeout: int = 900) -> Flood:
     quiet = instance.deploy(QUIET)
     _call(loud, {"mib": 1, "kind": kind})
     alone = [_call(quiet, None) for _ in range(100)]
-    before = highest = resident(instance)
+    before = highest = resident(instance.worker)
     latencies = []
     began = time.perf_counter()
     thread = threading.Thread(target=_call, args=(loud, {"mib": mib, "kind": kind}))
     thread.start()
     while thread.is_alive():
         latencies.append(_call(quiet, None))
-        highest = max(highest, resident(instance))
+        highest = max(highest, resident(instance.worker))
     seconds = time.perf_counter() - began
     kept = sum(map(_size, (instance.state_dir / "logs").rglob("*.log")))
     # The first of those alone was a cold start.
@@ -83,12 +82,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def resident(instance: Instance) -> int:
-    """Bytes of its control plane that are in memory."""
-    assert instance.worker is not None, "it runs"
-    for line in Path(f"/proc/{instance.worker}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("a process without memory")

@@ -1,4 +1,4 @@
-"""How much memory this process takes for something, at most."""
+"""How much memory a process takes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,17 @@ def grows_by_less_than(mib: int) -> Iterator[None]:
     assert grown < mib, f"{grown} MiB more"
 
 
+def resident(process: int | None = None) -> int:
+    """Bytes of a process that are in memory; this one unless told."""
+    return _told("VmRSS", process)
+
+
 def _peak() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+    return _told("VmHWM")
+
+
+def _told(name: str, process: int | None = None) -> int:
+    for line in Path(f"/proc/{process or 'self'}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise AssertionError("Linux says it")
+    raise AssertionError("Linux says it of a process that runs")

@@ -13,11 +13,12 @@ from typing import Any, cast
 import pytest
 
 from sandbox.http.receiving import BODY_RATE, BODY_SECONDS, HEAD_BYTES, Body, Receiver
-from sandbox.http.worker import InvokeWorker
+from sandbox.http.worker import InvokeWorker, give_back
 from sandbox.serve import _listen, _open_files
 from sandbox.settings import Settings
 from tests.support.api import Api
 from tests.support.functions import until
+from tests.support.memory import MIB, resident
 from tests.support.worker import _LISTENER, ADDRESS, ask, worker
 
 INVOKE = "POST /2015-03-31/functions/f/invocations HTTP/1.1\r\nHost: localhost"
@@ -226,6 +227,20 @@ def test_what_is_passed_on_piece_by_piece_is_not_kept(door: InvokeWorker) -> Non
         until(lambda: [one.reading <= 64 * 1024 for one in receivers(door)] == [True])
         client.sendall(bytes(100_000))
         assert client.recv(2**16).startswith(b"HTTP/1.1 404 ")
+
+
+def test_memory_that_many_bodies_took_is_given_back() -> None:
+    give_back()  # what other tests have left
+    before = resident()
+    bodies, others = [], []
+    for _ in range(2000):
+        bodies.append(bytearray(100_000))
+        others.append(bytearray(5000))
+    del bodies
+    assert resident() - before > 150 * MIB, "the allocator keeps it"
+    give_back()
+    assert resident() - before < 50 * MIB
+    assert others
 
 
 def test_one_connection_does_not_keep_the_others_from_their_turn(
