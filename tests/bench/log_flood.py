@@ -12,8 +12,9 @@ from pathlib import Path
 
 import click
 
-from tests.support.flood import KINDS, MIB, flood
+from tests.support.flood import KINDS, flood
 from tests.support.instance import Instance
+from tests.support.memory import MIB
 
 
 @click.command()

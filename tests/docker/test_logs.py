@@ -9,8 +9,9 @@ import pytest
 from tests.bench.log_tails import call_often
 from tests.docker.conftest import Deploy, Start
 from tests.support.chatty import SOURCE
-from tests.support.flood import KINDS, MIB, flood
+from tests.support.flood import KINDS, flood
 from tests.support.instance import Instance
+from tests.support.memory import MIB
 
 pytestmark = pytest.mark.docker
 
