@@ -6,8 +6,8 @@ import logging
 import os
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
+from sandbox import memory
 from sandbox.access import audit
 from sandbox.access.audit import AuditLog
 from sandbox.access.authentication import Authentication
@@ -142,7 +142,7 @@ class ControlPlane:
             max_environments=settings.max_environments,
             spares=settings.spares,
             min_free_mib=settings.min_free_memory,
-            free_mib=free_memory_mib,
+            free_mib=memory.free_mib,
         )
         metrics = Metrics()
         self._export: otlp.OtlpExport | None = None
@@ -281,12 +281,3 @@ class ControlPlane:
         if self._audit is not None:
             self._audit.close()
         self.catalog.close()
-
-
-def free_memory_mib() -> int:
-    """What the machine can still give to processes, in MiB; plenty where Linux does not say."""
-    try:
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    except FileNotFoundError:
-        return 2**31
-    return int(fields["MemAvailable"].split()[0]) // 1024

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from sandbox import memory
 from sandbox.errors import StartupError
 
 _BOOLEANS = {"1": True, "true": True, "0": False, "false": False}
@@ -50,8 +51,7 @@ def _default_state_dir() -> Path:
 
 
 def _default_max_environments() -> int:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(4, memory // (100 * 2**20))
+    return max(4, memory.total_bytes() // (100 * 2**20))
 
 
 @dataclass(frozen=True, kw_only=True)

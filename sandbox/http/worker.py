@@ -16,13 +16,11 @@ for but calls in flight.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import itertools
 import json
 import logging
 import math
-import os
 import select
 import socket
 import time
@@ -42,6 +40,7 @@ from gunicorn import http, util
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
+from sandbox import memory
 from sandbox.http import doubts
 from sandbox.http.receiving import Body, ParsedBody, Receiver
 from sandbox.http.wire import ENVIRONMENT, INSIDE, REQUEST_ID, read_head, write_head
@@ -92,8 +91,7 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)
         self._ending = Event()
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        self._bodies_bytes = memory // _BODIES_SHARE
+        self._bodies_bytes = memory.total_bytes() // _BODIES_SHARE
         self._waiting: dict[socket.socket, float] = {}
         """Connections between two requests, and since when; the longest first."""
         self._calls: dict[socket.socket, tuple[float, dict[str, Any]]] = {}
@@ -150,7 +148,7 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
             gevent.sleep(WATCH_SECONDS)
             now = time.monotonic()
             if now - trimmed >= _TRIM_SECONDS:
-                run_native(give_back)
+                run_native(memory.give_back)
                 trimmed = now
             self._end_the_idle(now - self.cfg.keepalive)
             self._end_the_late(now)
@@ -303,15 +301,6 @@ class InvokeWorker(GeventWorker):  # type: ignore[misc]
         status = int(said.data[9:12] or 500)
         with contextlib.suppress(OSError):
             send_all(client, *refusal(status, str(error)))
-
-
-def give_back() -> None:
-    """Have the system get the memory that was freed: glibc keeps what lies below any that is used.
-
-    Without any it takes 10 µs; with gigabytes, others who want memory wait for it.
-    """
-    with contextlib.suppress(AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _end_reading(client: socket.socket) -> None:

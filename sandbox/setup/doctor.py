@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sandbox.control_plane import free_memory_mib
+from sandbox import memory
 from sandbox.engines.docker import information
 from sandbox.engines.images import DockerImages
 from sandbox.errors import EngineError, StartupError
@@ -93,7 +93,7 @@ def look(settings: Settings) -> Facts:
         socket_mode=mode,
         socket_users=users,
         iptables=bool(shutil.which("iptables")) or Path("/usr/sbin/iptables").exists(),
-        memory_mib=free_memory_mib(),
+        memory_mib=memory.free_mib(),
         disks_mib=_disks([(engine or {}).get("DockerRootDir", ""), str(settings.state_dir)]),
         images=images,
         url=settings.url,

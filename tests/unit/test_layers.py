@@ -8,7 +8,7 @@ import pytest
 SANDBOX = Path(__file__).resolve().parents[2] / "sandbox"
 
 LAYERS = [
-    {"errors", "names", "clock", "threads", "metrics", "http", "identifiers", "sockets"},
+    {"errors", "names", "clock", "threads", "metrics", "http", "identifiers", "sockets", "memory"},
     {"settings", "state"},
     {
         "catalog",

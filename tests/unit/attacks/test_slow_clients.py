@@ -13,7 +13,8 @@ from typing import Any, cast
 import pytest
 
 from sandbox.http.receiving import BODY_RATE, BODY_SECONDS, HEAD_BYTES, Body, Receiver
-from sandbox.http.worker import InvokeWorker, give_back
+from sandbox.http.worker import InvokeWorker
+from sandbox.memory import give_back
 from sandbox.serve import _listen, _open_files
 from sandbox.settings import Settings
 from tests.support.api import Api
